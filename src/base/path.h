@@ -3,6 +3,7 @@
 #define HF_BASE_PATH_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 
 /* Longest path we build; the kernel's PATH_MAX bounds single calls, not trees. */
 #define PATH_TEXT_MAX (1U << 20)
