@@ -1,0 +1,48 @@
+/*
+ * An opened vault with everything a verb needs: lock, index, workers and their
+ * contexts.  threads = 0 is the serial twin (no thread is started anywhere).
+ */
+#ifndef HF_ENGINE_SESSION_H
+#define HF_ENGINE_SESSION_H
+
+#include "base/flow.h"
+#include "report/event.h"
+#include "repo/commit.h"
+#include "repo/snapshot.h"
+
+enum session_lock { SESSION_NO_LOCK, SESSION_SHARED, SESSION_EXCLUSIVE };
+#define SESSION_WORKERS_MAX 64
+
+struct session_args {
+	const struct os *os;
+	const char *location;
+	struct store *store; /* given by tests; NULL: opened from location */
+	struct slice password;
+	const char *key_hint;
+	enum session_lock lock;
+	uint64_t retry_lock_s;
+	enum compression compression;
+	unsigned threads; /* CPU workers; 0: serial twin.  cpus() is a good value */
+	const struct listener *listener;
+};
+struct session {
+	const struct os *os;
+	struct store *store;
+	bool store_owned;
+	struct vault *vault;
+	struct lock *lock; /* NULL without */
+	struct index *index; /* empty until session_load_index() */
+	struct flow *flow; /* workers; LIFO */
+	unsigned threads, workers; /* workers = flow_workers(flow) */
+	struct blob_codec *codec[SESSION_WORKERS_MAX]; /* one per worker */
+	struct blob_codec *own; /* for the calling thread outside of the flow */
+	const struct listener *listener;
+};
+/* Opens store, vault, lock in this order; a refusal leaves nothing behind.  *s must be zeroed. */
+enum ecode session_open(struct session *s, const struct session_args *args, struct err *e) must_check;
+enum ecode session_load_index(struct session *s, struct err *e) must_check;
+/* Releases the lock (a refusal of that is returned) and everything else.  Fine on a zeroed session. */
+enum ecode session_close(struct session *s, struct err *e) must_check;
+void session_abandon(struct session *s); /* the same, as cleanup: what fails does not matter */
+
+#endif
