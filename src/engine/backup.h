@@ -44,6 +44,7 @@ struct backup_args {
 	enum on_unreadable on_unreadable;
 	uint32_t pack_target_bytes; /* 0: default */
 	const char *program_version; /* "holdfast 0.1.0" */
+	const char *run_id;          /* for the snapshot's own record; may be NULL */
 };
 struct backup_result {
 	bool snapshot_made; /* false: dry run, skipped, or refused */

@@ -1,0 +1,120 @@
+#include "engine/session.h"
+
+#include <string.h>
+
+/*
+ * What waits in the flow at most, in bytes of content: enough for each of two
+ * workers to hold a largest chunk (8 MiB) in hand and one waiting.
+ */
+#define SESSION_FLOW_BYTES ((size_t)24 << 20)
+
+static bool
+session_stopped(void *arg)
+{
+	const struct listener *l = arg;
+
+	return l->stop(l->arg);
+}
+
+static enum ecode
+open_codecs(struct session *s, enum compression compression, struct err *e)
+{
+	struct vault *v = s->vault;
+	enum ecode rc;
+
+	rc = blob_codec_open(v->keys, s->os, v->version, compression, &s->own, e);
+	for (unsigned i = 0; rc == E_OK && i < s->workers; i++)
+		rc = blob_codec_open(v->keys, s->os, v->version, compression, &s->codec[i], e);
+	return rc;
+}
+
+static enum ecode
+take_lock(struct session *s, const struct session_args *args, struct err *e)
+{
+	struct lock_args how = {
+		.exclusive = args->lock == SESSION_EXCLUSIVE,
+		.refresh_thread = args->threads > 0,
+		.retry_for_s = args->retry_lock_s,
+		.stopped = session_stopped,
+		.arg = (void *)(uintptr_t)args->listener,
+	};
+
+	if (args->lock == SESSION_NO_LOCK)
+		return E_OK;
+	return lock_take(s->vault, &how, &s->lock, e);
+}
+
+static enum ecode
+open_parts(struct session *s, const struct session_args *args, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	if (s->store == NULL) {
+		s->store_owned = true;
+		rc = store_open(s->os, args->location, &s->store, e);
+	}
+	if (rc == E_OK)
+		rc = vault_open(s->os, s->store, args->password, args->key_hint, &s->vault, e);
+	if (rc == E_OK)
+		rc = flow_open(&s->flow, s->threads, FLOW_LIFO, SESSION_FLOW_BYTES, e);
+	if (rc != E_OK)
+		return rc;
+	s->workers = flow_workers(s->flow);
+	rc = open_codecs(s, args->compression, e);
+	if (rc == E_OK)
+		rc = index_open(&s->index, e);
+	if (rc == E_OK)
+		rc = take_lock(s, args, e);
+	return rc;
+}
+
+enum ecode
+session_open(struct session *s, const struct session_args *args, struct err *e)
+{
+	enum ecode rc;
+
+	*s = (struct session){
+		.os = args->os,
+		.store = args->store,
+		.threads = args->threads > SESSION_WORKERS_MAX ? SESSION_WORKERS_MAX : args->threads,
+		.listener = args->listener,
+	};
+	rc = open_parts(s, args, e);
+	if (rc != E_OK)
+		session_abandon(s);
+	return rc;
+}
+
+enum ecode
+session_load_index(struct session *s, struct err *e)
+{
+	atomic_store(&s->listener->progress->phase, PHASE_INDEX);
+	return index_load(s->index, s->vault, s->flow, s->codec, NULL, NULL, NULL, e);
+}
+
+enum ecode
+session_close(struct session *s, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	if (s->lock != NULL)
+		rc = lock_release(&s->lock, e);
+	flow_close(&s->flow);
+	for (unsigned i = 0; i < s->workers; i++)
+		blob_codec_close(&s->codec[i]);
+	blob_codec_close(&s->own);
+	index_close(&s->index);
+	vault_close(&s->vault);
+	if (s->store_owned)
+		store_close(&s->store);
+	memset(s, 0, sizeof(*s));
+	return rc;
+}
+
+void
+session_abandon(struct session *s)
+{
+	struct err ignored;
+
+	(void)session_close(s, &ignored); /* the first refusal was reported already */
+}
