@@ -1,0 +1,326 @@
+/* Looking at run folders: the list for `runs`, and which of them a new run removes. */
+#include "report/runparts.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/path.h"
+#include "os/io.h"
+
+#define DENTS_BYTES (32U << 10)
+
+/* "20261121T031522Z-5e0c7a11" */
+static bool
+is_run_name(const char *name)
+{
+	static const char shape[] = "ddddddddTddddddZ-xxxxxxxx";
+	size_t n = sizeof(shape) - 1;
+
+	if (strlen(name) != n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		bool fits = shape[i] == 'd'   ? isdigit((unsigned char)name[i]) != 0
+			    : shape[i] == 'x' ? isxdigit((unsigned char)name[i]) != 0
+					      : shape[i] == name[i];
+		if (!fits)
+			return false;
+	}
+	return true;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* One getdents buffer; names that pass `wanted` go into the list. */
+static enum ecode
+take_names(const void *dents, size_t len, struct arena *a, const char **names, size_t *n,
+	struct err *e)
+{
+	struct os_dirent entry;
+	size_t at = 0;
+	enum ecode rc = E_OK;
+
+	while (rc == E_OK && os_dirent_next(dents, len, &at, &entry)) {
+		if (!is_run_name(entry.name))
+			continue;
+		if (*n == RUN_FOLDERS_MAX)
+			return err_set(
+				e, E_REPORT_READ, 0, "more than %d run folders", RUN_FOLDERS_MAX);
+		rc = arena_str(a, entry.name, strlen(entry.name), &names[*n], e);
+		if (rc == E_OK)
+			(*n)++;
+	}
+	return rc;
+}
+
+enum ecode
+run_names(const struct os *os, int runs_fd, struct arena *a, const char ***out, size_t *n,
+	struct err *e)
+{
+	void *names = NULL, *dents = NULL;
+	ssize_t got = 1;
+	enum ecode rc = arena_alloc(a, RUN_FOLDERS_MAX * sizeof(char *), &names, e);
+
+	if (rc == E_OK)
+		rc = arena_alloc(a, DENTS_BYTES, &dents, e);
+	*n = 0;
+	while (rc == E_OK && got > 0) {
+		got = os->getdents(os, runs_fd, dents, DENTS_BYTES);
+		if (got == -EINTR) {
+			got = 1;
+			continue;
+		}
+		if (got < 0)
+			rc = err_set(e, E_REPORT_READ, (int)-got, "listing the run folders");
+		else
+			rc = take_names(dents, (size_t)got, a, names, n, e);
+	}
+	if (rc == E_OK && *n > 1)
+		qsort(names, *n, sizeof(char *), by_name);
+	*out = names;
+	return rc;
+}
+
+/* Our folders hold files only; anything else makes the rmdir fail, and the folder stays. */
+static void
+remove_folder(const struct os *os, int runs_fd, const char *name)
+{
+	static const char *const files[] = { RUN_REPORT_NAME, RUN_JOURNAL_NAME, "failed.jsonl",
+		"skipped.jsonl", "can_retry.jsonl", "completed.jsonl" };
+	struct io_fd dir = { os, -1 };
+
+	if (io_open(os, runs_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, NULL) !=
+		E_OK)
+		return;
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		(void)os->unlink(os, dir.fd, files[i], 0); /* most are absent */
+	io_fd_done(&dir);
+	(void)os->unlink(os, runs_fd, name, AT_REMOVEDIR);
+}
+
+static bool
+has_report(const struct os *os, int runs_fd, const char *name)
+{
+	struct io_fd dir = { os, -1 };
+	struct os_meta meta;
+	bool has;
+
+	if (io_open(os, runs_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, NULL) !=
+		E_OK)
+		return false;
+	has = os->stat(os, dir.fd, RUN_REPORT_NAME, AT_SYMLINK_NOFOLLOW, &meta) == 0;
+	io_fd_done(&dir);
+	return has;
+}
+
+/*
+ * Folders without a report may belong to a run that still works: they are
+ * spared until there are twice as many folders as are kept.
+ */
+void
+run_retain(const struct os *os, int runs_fd, struct arena *a)
+{
+	const char **names;
+	size_t n, excess, spare;
+	struct err ignored;
+
+	if (run_names(os, runs_fd, a, &names, &n, &ignored) != E_OK || n < RUNS_KEPT_MAX)
+		return;
+	excess = n - RUNS_KEPT_MAX + 1;
+	spare = n >= 2 * (size_t)RUNS_KEPT_MAX ? n - 2 * (size_t)RUNS_KEPT_MAX + 1 : 0;
+	for (size_t i = 0; i < excess; i++) {
+		if (i < spare || has_report(os, runs_fd, names[i]))
+			remove_folder(os, runs_fd, names[i]);
+	}
+}
+
+/* ---- reading one folder ---- */
+
+static bool
+take_text(struct json *j, struct arena *a, const char **out)
+{
+	autoclean(buf_done) struct buf text = buf_limit(RUN_TEXT_MAX_BYTES);
+	struct slice raw;
+	struct err e;
+	bool escaped;
+
+	if (json_null(j))
+		return true;
+	if (!json_string(j, &raw, &escaped))
+		return false;
+	if (json_unescape(&text, raw, &e) != E_OK)
+		return false;
+	return arena_str(a, text.p, text.len, out, &e) == E_OK;
+}
+
+static bool
+take_exit(struct json *j, int *out)
+{
+	int64_t v;
+
+	if (!json_i64(j, &v) || v < 0 || v > 255)
+		return false;
+	*out = (int)v;
+	return true;
+}
+
+static bool
+take_member(struct json *j, struct slice key, struct arena *a, struct run_info *info)
+{
+	if (slice_is(key, "mode"))
+		return take_text(j, a, &info->mode);
+	if (slice_is(key, "status"))
+		return take_text(j, a, &info->status);
+	if (slice_is(key, "failureCode"))
+		return take_text(j, a, &info->failure);
+	if (slice_is(key, "startedAt"))
+		return take_text(j, a, &info->started);
+	if (slice_is(key, "snapshotId"))
+		return take_text(j, a, &info->snapshot_id);
+	if (slice_is(key, "exitCode"))
+		return take_exit(j, &info->exit_code);
+	if (slice_is(key, "durationMs"))
+		return json_u64(j, &info->duration_ms);
+	return json_skip(j, NULL);
+}
+
+static bool
+take_report(const struct buf *text, struct arena *a, struct run_info *info)
+{
+	struct json j;
+	struct slice key;
+
+	json_init(&j, text->p, text->len);
+	if (!json_enter_object(&j))
+		return false;
+	while (json_key(&j, &key)) {
+		if (!take_member(&j, key, a, info))
+			return false;
+	}
+	return json_end(&j);
+}
+
+/* The journal's first line knows what an unfinished run was. */
+static void
+take_journal(const struct buf *text, struct arena *a, struct run_info *info)
+{
+	const uint8_t *end = text->len == 0 ? NULL : memchr(text->p, '\n', text->len);
+	struct json j;
+	struct slice key;
+
+	if (end == NULL)
+		return;
+	json_init(&j, text->p, (size_t)(end - text->p));
+	if (!json_enter_object(&j) || !json_key(&j, &key) || !slice_is(key, "data") ||
+		!json_enter_object(&j))
+		return;
+	while (json_key(&j, &key)) {
+		if (!take_member(&j, key, a, info))
+			return;
+	}
+	while (json_key(&j, &key)) {
+		bool ok = slice_is(key, "ts") ? take_text(&j, a, &info->started)
+					      : json_skip(&j, NULL);
+
+		if (!ok)
+			return;
+	}
+}
+
+#define JOURNAL_HEAD_BYTES 4096
+
+static void
+read_unfinished(const struct os *os, int dir, struct arena *a, struct run_info *info)
+{
+	autoclean(buf_done) struct buf text = buf_limit(JOURNAL_HEAD_BYTES);
+	struct io_fd f = { os, -1 };
+	struct err e;
+	size_t got = 0;
+
+	info->status = "unfinished";
+	if (buf_reserve(&text, JOURNAL_HEAD_BYTES, &e) != E_OK)
+		return;
+	if (io_open(os, dir, RUN_JOURNAL_NAME, O_RDONLY | O_NOFOLLOW, 0, &f.fd, &e) != E_OK)
+		return;
+	if (io_read(os, f.fd, text.p, JOURNAL_HEAD_BYTES, &got, RUN_JOURNAL_NAME, &e) == E_OK) {
+		text.len = got;
+		take_journal(&text, a, info);
+	}
+	io_fd_done(&f);
+}
+
+static void
+read_folder(const struct os *os, int runs_fd, struct arena *a, struct run_info *info)
+{
+	autoclean(buf_done) struct buf text = buf_limit(RUN_TEXT_MAX_BYTES);
+	struct io_fd dir = { os, -1 };
+	struct err e;
+
+	info->status = "unreadable";
+	if (io_open(os, runs_fd, info->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, &e) !=
+		E_OK)
+		return;
+	if (io_read_file(os, dir.fd, RUN_REPORT_NAME, &text, &e) == E_OK) {
+		if (!take_report(&text, a, info))
+			info->status =
+				"unreadable"; /* what was read before the fault is kept for the rest */
+	} else if (e.sys == ENOENT) {
+		read_unfinished(os, dir.fd, a, info);
+	}
+	io_fd_done(&dir);
+}
+
+static enum ecode
+read_folders(const struct os *os, int runs_fd, struct arena *a, struct run_info **out, size_t *n,
+	struct err *e)
+{
+	const char **names;
+	void *infos = NULL;
+	size_t count = 0;
+	enum ecode rc = run_names(os, runs_fd, a, &names, &count, e);
+
+	if (rc == E_OK)
+		rc = arena_alloc(a, count * sizeof(struct run_info), &infos, e);
+	if (rc != E_OK)
+		return rc;
+	for (size_t i = 0; i < count; i++) {
+		struct run_info *info = (struct run_info *)infos + i;
+
+		*info = (struct run_info){ .id = names[count - 1 - i], .mode = "?" };
+		read_folder(os, runs_fd, a, info);
+	}
+	*out = infos;
+	*n = count;
+	return E_OK;
+}
+
+enum ecode
+run_list_all(const struct os *os, const char *state_dir, struct arena *a, struct run_info **out,
+	size_t *n, struct err *e)
+{
+	struct io_fd runs = { os, -1 };
+	const char *path;
+	struct err why;
+	enum ecode rc = path_join(a, state_dir, "runs", &path, e);
+
+	if (rc != E_OK)
+		return rc;
+	rc = io_open(os, AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, &runs.fd, &why);
+	if (rc != E_OK && why.sys == ENOENT) { /* nothing ran yet */
+		*out = NULL;
+		*n = 0;
+		return E_OK;
+	}
+	if (rc != E_OK)
+		return err_set(e, E_REPORT_READ, why.sys, "%s", why.detail);
+	rc = read_folders(os, runs.fd, a, out, n, e);
+	io_fd_done(&runs);
+	return rc;
+}
