@@ -1,0 +1,389 @@
+/*
+ * The kernel does the guarding: openat2 with BENEATH, NO_SYMLINKS, NO_XDEV.
+ * Where it is missing (Linux < 5.6) every component is opened by itself with
+ * O_NOFOLLOW and its device compared.  Names are checked before either, so
+ * ".." never reaches the kernel, and paths longer than PATH_MAX are walked in
+ * segments.
+ *
+ * The root is stripped of what would leak into new files: a set-group-ID bit,
+ * a foreign group (BSD groups), inherited ACLs.  So a fresh file below it is
+ * ours and plain, and fs/meta may skip what it knows.
+ */
+#include "fs/place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "os/io.h"
+
+/* bytes; one openat2 walks at most this much, well below PATH_MAX of 4096 */
+#define SEGMENT_MAX_BYTES 3072
+/* openat2 answers EAGAIN when something was renamed while it walked */
+#define RACE_TRIES        64
+
+struct place {
+	const struct os *os;
+	int root;
+	uint64_t dev; /* of the root */
+};
+
+static enum ecode
+place_refusal(struct err *e, int rc, const char *call, const char *path)
+{
+	switch (-rc) {
+	case EEXIST:
+		return err_set(e, E_PLACE_EXISTS, EEXIST, "%s", path);
+	case ELOOP: /* a link where we made a directory */
+	case EXDEV: /* a mount, or a way out */
+		return err_set(e, E_PATH_UNSAFE, -rc, "%s %s", call, path);
+	default:
+		return io_refusal(e, E_PLACE_IO, rc, call, path);
+	}
+}
+
+static enum ecode
+check_name(const char *name, size_t len, struct err *e)
+{
+	if (!name_is_safe(name, len))
+		return err_set(e, E_PATH_UNSAFE, 0, "\"%.*s\"", len < 300 ? (int)len : 300, name);
+	return E_OK;
+}
+
+/* Every component of a relative path. */
+static enum ecode
+check_rel(const char *rel, struct err *e)
+{
+	const char *p = rel;
+	enum ecode rc;
+
+	for (;;) {
+		size_t len = strcspn(p, "/");
+
+		rc = check_name(p, len, e);
+		if (rc != E_OK || p[len] == '\0')
+			return rc;
+		p += len + 1;
+	}
+}
+
+static void
+strip_acl(const struct place *p)
+{
+	/* "none" and "not supported" are what we want; any other trouble shows when files are made */
+	(void)p->os->removexattr(p->os, p->root, NULL, "system.posix_acl_default");
+	(void)p->os->removexattr(p->os, p->root, NULL, "system.posix_acl_access");
+}
+
+static enum ecode
+strip_root(const struct place *p, const char *dir, struct err *e)
+{
+	const struct os *os = p->os;
+	uint32_t gid = os->ids(os).gid;
+	struct os_meta m;
+	int rc = os->stat(os, p->root, "", AT_EMPTY_PATH, &m);
+
+	strip_acl(p);
+	if (rc >= 0 && m.gid != gid)
+		rc = os->chown(os, p->root, NULL, m.uid, gid, 0);
+	if (rc >= 0 && (m.mode & S_ISGID) != 0)
+		rc = os->chmod(os, p->root, NULL, 0700);
+	return rc < 0 ? place_refusal(e, rc, "prepare", dir) : E_OK;
+}
+
+static enum ecode
+open_root(struct place *p, const char *dir, struct err *e)
+{
+	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	struct os_meta m;
+	int rc;
+
+	do {
+		p->root = p->os->open(p->os, AT_FDCWD, dir, flags, 0);
+	} while (p->root == -EINTR);
+	if (p->root < 0)
+		return place_refusal(e, p->root, "open", dir);
+	rc = p->os->stat(p->os, p->root, "", AT_EMPTY_PATH, &m);
+	if (rc < 0)
+		return place_refusal(e, rc, "stat", dir);
+	p->dev = m.dev;
+	return strip_root(p, dir, e);
+}
+
+enum ecode
+place_open(const struct os *os, const char *dir, struct place **out, struct err *e)
+{
+	struct place *p = calloc(1, sizeof(*p));
+	enum ecode rc;
+
+	if (p == NULL)
+		return err_set(e, E_NOMEM, ENOMEM, "destination %s", dir);
+	*p = (struct place){ .os = os, .root = -1 };
+	rc = open_root(p, dir, e);
+	if (rc != E_OK)
+		place_close(&p);
+	else
+		*out = p;
+	return rc;
+}
+
+void
+place_close(struct place **p)
+{
+	if (*p == NULL)
+		return;
+	if ((*p)->root >= 0)
+		io_close((*p)->os, &(*p)->root);
+	free(*p);
+	*p = NULL;
+}
+
+/* One component below `dir`, following nothing.  With O_PATH a link itself would open: it is told as ELOOP. */
+static int
+open_component(const struct place *p, int dir, const char *name, int flags)
+{
+	struct os_meta m;
+	int fd = p->os->open(p->os, dir, name, flags | O_NOFOLLOW | O_CLOEXEC, 0);
+
+	if (fd == -ENOTDIR && p->os->stat(p->os, dir, name, AT_SYMLINK_NOFOLLOW, &m) >= 0 &&
+		S_ISLNK(m.mode))
+		return -ELOOP;
+	if (fd < 0)
+		return fd;
+	int rc = p->os->stat(p->os, fd, "", AT_EMPTY_PATH, &m);
+
+	if (rc >= 0 && m.dev != p->dev)
+		rc = -EXDEV;
+	if (rc >= 0 && S_ISLNK(m.mode))
+		rc = -ELOOP;
+	if (rc < 0)
+		io_close(p->os, &fd);
+	return rc < 0 ? rc : fd;
+}
+
+/* For kernels without openat2.  `path` is checked, shorter than a segment, and may be overwritten. */
+static int
+open_by_steps(const struct place *p, int dir, char *path, int flags)
+{
+	int fd = dir;
+
+	for (;;) {
+		char *slash = strchr(path, '/');
+		int next;
+
+		if (slash != NULL)
+			*slash = '\0';
+		next = open_component(p, fd, path, slash != NULL ? O_PATH | O_DIRECTORY : flags);
+		if (fd != dir)
+			io_close(p->os, &fd);
+		if (next < 0 || slash == NULL)
+			return next;
+		fd = next;
+		path = slash + 1;
+	}
+}
+
+/* Descriptor or -errno.  `len` <= SEGMENT_MAX_BYTES */
+static int
+open_segment(const struct place *p, int dir, const char *rel, size_t len, int flags)
+{
+	char path[SEGMENT_MAX_BYTES + 1];
+	int rc = -EAGAIN;
+
+	memcpy(path, rel, len);
+	path[len] = '\0';
+	for (unsigned n = 0; n < RACE_TRIES && (rc == -EAGAIN || rc == -EINTR); n++)
+		rc = p->os->open_beneath(p->os, dir, path, flags | O_NOFOLLOW | O_CLOEXEC, 0, true);
+	if (rc == -ENOSYS)
+		rc = open_by_steps(p, dir, path, flags);
+	return rc;
+}
+
+/* How many of `len` bytes the next step may take: whole components only. */
+static size_t
+segment_length(const char *rel, size_t len)
+{
+	size_t n = SEGMENT_MAX_BYTES;
+
+	if (len <= n)
+		return len;
+	while (rel[n] != '/') /* a component has at most 255 bytes, so this ends above 0 */
+		n--;
+	return n;
+}
+
+/* Descriptor or -errno for the first `len` bytes of a checked path. */
+static int
+open_rel(const struct place *p, const char *rel, size_t len, int flags)
+{
+	int dir = p->root;
+
+	for (;;) {
+		size_t n = segment_length(rel, len);
+		int fd = open_segment(p, dir, rel, n, n < len ? O_PATH | O_DIRECTORY : flags);
+
+		if (dir != p->root)
+			io_close(p->os, &dir);
+		if (fd < 0 || n == len)
+			return fd;
+		dir = fd;
+		rel += n + 1;
+		len -= n + 1;
+	}
+}
+
+struct parent {
+	const struct place *p;
+	int fd;
+	const char *name;
+};
+
+static void
+parent_done(struct parent *d)
+{
+	if (d->fd >= 0 && d->fd != d->p->root)
+		io_close(d->p->os, &d->fd);
+}
+
+/* The directory that holds rel's last component. */
+static enum ecode
+parent_open(const struct place *p, const char *rel, struct parent *out, struct err *e)
+{
+	const char *slash = strrchr(rel, '/');
+	enum ecode rc = check_rel(rel, e);
+
+	if (rc != E_OK)
+		return rc;
+	if (slash == NULL) {
+		*out = (struct parent){ .p = p, .fd = p->root, .name = rel };
+		return E_OK;
+	}
+	int fd = open_rel(p, rel, (size_t)(slash - rel), O_PATH | O_DIRECTORY);
+
+	if (fd < 0)
+		return place_refusal(e, fd, "open parent of", rel);
+	*out = (struct parent){ .p = p, .fd = fd, .name = slash + 1 };
+	return E_OK;
+}
+
+enum ecode
+place_dir(struct place *p, const char *rel, struct err *e)
+{
+	autoclean(parent_done) struct parent d = { .p = p, .fd = -1 };
+	enum ecode rc = parent_open(p, rel, &d, e);
+	int got;
+
+	if (rc != E_OK)
+		return rc;
+	do {
+		got = p->os->mkdir(p->os, d.fd, d.name, 0700);
+	} while (got == -EINTR);
+	return got < 0 ? place_refusal(e, got, "mkdir", rel) : E_OK;
+}
+
+enum ecode
+place_open_dir(struct place *p, const char *rel, int *fd, struct err *e)
+{
+	int flags = O_RDONLY | O_DIRECTORY;
+	enum ecode rc = rel[0] == '\0' ? E_OK : check_rel(rel, e);
+	int got;
+
+	if (rc != E_OK)
+		return rc;
+	got = rel[0] == '\0' ? open_segment(p, p->root, ".", 1, flags)
+			     : open_rel(p, rel, strlen(rel), flags);
+	if (got < 0)
+		return place_refusal(e, got, "open", rel);
+	*fd = got;
+	return E_OK;
+}
+
+enum ecode
+place_file(struct place *p, int dir_fd, const char *name, int *fd, struct err *e)
+{
+	int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+	enum ecode rc = check_name(name, strlen(name), e);
+	int got;
+
+	invariant(dir_fd >= 0); /* AT_FDCWD would leave the root */
+	if (rc != E_OK)
+		return rc;
+	do {
+		got = p->os->open(p->os, dir_fd, name, flags, 0600);
+	} while (got == -EINTR);
+	if (got < 0)
+		return place_refusal(e, got, "create", name);
+	*fd = got;
+	return E_OK;
+}
+
+enum ecode
+place_symlink(struct place *p, int dir_fd, const char *name, const char *target, struct err *e)
+{
+	enum ecode rc = check_name(name, strlen(name), e);
+	int got;
+
+	invariant(dir_fd >= 0);
+	if (rc != E_OK)
+		return rc;
+	do {
+		got = p->os->symlink(p->os, target, dir_fd, name);
+	} while (got == -EINTR);
+	return got < 0 ? place_refusal(e, got, "symlink", name) : E_OK;
+}
+
+enum ecode
+place_special(struct place *p, int dir_fd, const char *name, uint32_t st_mode, uint64_t rdev,
+	struct err *e)
+{
+	enum ecode rc = check_name(name, strlen(name), e);
+	mode_t type = st_mode & S_IFMT;
+	int got;
+
+	invariant(dir_fd >= 0);
+	if (rc != E_OK)
+		return rc;
+	if (type != S_IFIFO && type != S_IFCHR && type != S_IFBLK)
+		return err_set(e, E_PLACE_IO, EINVAL, "mknod %s: type %o", name, type);
+	do {
+		got = p->os->mknod(p->os, dir_fd, name, type | 0600, type == S_IFIFO ? 0 : rdev);
+	} while (got == -EINTR);
+	return got < 0 ? place_refusal(e, got, "mknod", name) : E_OK;
+}
+
+/* Without AT_SYMLINK_FOLLOW a link to a link is a link to that link, not to where it points. */
+enum ecode
+place_link(struct place *p, const char *existing_rel, int dir_fd, const char *name, struct err *e)
+{
+	autoclean(parent_done) struct parent d = { .p = p, .fd = -1 };
+	enum ecode rc = check_name(name, strlen(name), e);
+	int got;
+
+	invariant(dir_fd >= 0);
+	if (rc == E_OK)
+		rc = parent_open(p, existing_rel, &d, e);
+	if (rc != E_OK)
+		return rc;
+	do {
+		got = p->os->link(p->os, d.fd, d.name, dir_fd, name, 0);
+	} while (got == -EINTR);
+	return got < 0 ? place_refusal(e, got, "link", name) : E_OK;
+}
+
+enum ecode
+place_reopen(struct place *p, const char *rel, int flags, int *fd, struct err *e)
+{
+	enum ecode rc = check_rel(rel, e);
+	int got;
+
+	invariant((flags & (O_CREAT | O_TRUNC)) == 0); /* creating is place_file's */
+	if (rc != E_OK)
+		return rc;
+	got = open_rel(p, rel, strlen(rel), flags | O_NONBLOCK | O_NOCTTY);
+	if (got < 0)
+		return place_refusal(e, got, "open", rel);
+	*fd = got;
+	return E_OK;
+}
