@@ -10,7 +10,10 @@
 #include "engine/session.h"
 #include "fs/rules.h"
 
-enum on_unreadable { UNREADABLE_REFUSE, UNREADABLE_RECORD }; /* D-7 */
+enum on_unreadable {
+	UNREADABLE_REFUSE,
+	UNREADABLE_RECORD
+}; /* D-7 */
 
 struct exclude_if_present {
 	const char *name;   /* file that marks a directory */
@@ -24,7 +27,7 @@ struct backup_args {
 	int stdin_fd;
 	char *const *stdin_command; /* run it and take its output; its failure means no snapshot */
 
-	const struct rules *excludes; /* may be NULL */
+	const struct rules *excludes;     /* may be NULL */
 	const char *const *exclude_texts; /* for the snapshot's `excludes` */
 	size_t exclude_text_count;
 	const struct exclude_if_present *if_present;
@@ -42,7 +45,7 @@ struct backup_args {
 	bool force;         /* no parent */
 	bool dry_run, with_atime, ignore_ctime, ignore_inode, skip_if_unchanged;
 	enum on_unreadable on_unreadable;
-	uint32_t pack_target_bytes; /* 0: default */
+	uint32_t pack_target_bytes;  /* 0: default */
 	const char *program_version; /* "holdfast 0.1.0" */
 	const char *run_id;          /* for the snapshot's own record; may be NULL */
 };
@@ -61,7 +64,7 @@ struct backup_result {
  * E_EMPTY_SNAPSHOT, E_STDIN_COMMAND, E_INTERRUPTED, those of commit.  E_PARTIAL: the snapshot was made (UNREADABLE_RECORD).
  * The session holds a shared lock (none for a dry run).  Loads the index itself.
  */
-enum ecode backup_run(struct session *s, const struct backup_args *args, struct backup_result *out, struct err *e)
-	must_check;
+enum ecode backup_run(struct session *s, const struct backup_args *args, struct backup_result *out,
+	struct err *e) must_check;
 
 #endif

@@ -76,7 +76,9 @@ session_open(struct session *s, const struct session_args *args, struct err *e)
 	*s = (struct session){
 		.os = args->os,
 		.store = args->store,
-		.threads = args->threads > SESSION_WORKERS_MAX ? SESSION_WORKERS_MAX : args->threads,
+		.threads =
+			args->threads > SESSION_WORKERS_MAX ? SESSION_WORKERS_MAX : args->threads,
+		.compression = args->compression,
 		.listener = args->listener,
 	};
 	rc = open_parts(s, args, e);

@@ -6,11 +6,15 @@
 #define HF_ENGINE_SESSION_H
 
 #include "base/flow.h"
-#include "report/event.h"
 #include "repo/commit.h"
 #include "repo/snapshot.h"
+#include "report/event.h"
 
-enum session_lock { SESSION_NO_LOCK, SESSION_SHARED, SESSION_EXCLUSIVE };
+enum session_lock {
+	SESSION_NO_LOCK,
+	SESSION_SHARED,
+	SESSION_EXCLUSIVE
+};
 #define SESSION_WORKERS_MAX 64
 
 struct session_args {
@@ -30,16 +34,18 @@ struct session {
 	struct store *store;
 	bool store_owned;
 	struct vault *vault;
-	struct lock *lock; /* NULL without */
-	struct index *index; /* empty until session_load_index() */
-	struct flow *flow; /* workers; LIFO */
+	struct lock *lock;         /* NULL without */
+	struct index *index;       /* empty until session_load_index() */
+	struct flow *flow;         /* workers; LIFO */
 	unsigned threads, workers; /* workers = flow_workers(flow) */
+	enum compression compression;
 	struct blob_codec *codec[SESSION_WORKERS_MAX]; /* one per worker */
 	struct blob_codec *own; /* for the calling thread outside of the flow */
 	const struct listener *listener;
 };
 /* Opens store, vault, lock in this order; a refusal leaves nothing behind.  *s must be zeroed. */
-enum ecode session_open(struct session *s, const struct session_args *args, struct err *e) must_check;
+enum ecode session_open(
+	struct session *s, const struct session_args *args, struct err *e) must_check;
 enum ecode session_load_index(struct session *s, struct err *e) must_check;
 /* Releases the lock (a refusal of that is returned) and everything else.  Fine on a zeroed session. */
 enum ecode session_close(struct session *s, struct err *e) must_check;

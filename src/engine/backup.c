@@ -1,0 +1,527 @@
+#include "engine/backup.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/path.h"
+#include "engine/backup_internal.h"
+#include "os/child.h"
+#include "os/io.h"
+
+/* Writers of packs: one fsync can overlap the filling of the next pack (performance.md). */
+#define BACKUP_WRITERS            2
+/* Snapshot records of a vault: 100,000 of 2 KiB. */
+#define BACKUP_RECORD_ARENA_BYTES ((size_t)1 << 30)
+
+/* What the snapshot record says, gathered while the run goes on. */
+struct record {
+	struct arena arena;
+	struct snapshot_list known;
+	const struct snapshot *parent;
+	struct snapshot next;
+	const char *host;
+};
+
+static struct slice
+text_slice(const char *text)
+{
+	return (struct slice){ (const uint8_t *)text, strlen(text) };
+}
+
+static enum ecode
+system_labels(struct backup *b, struct record *rec, struct err *e)
+{
+	const struct os *os = b->s->os;
+	struct os_ids ids = os->ids(os);
+	char host[256] = "";
+	enum ecode rc = E_OK;
+
+	rec->host = b->args->host;
+	if (rec->host == NULL) {
+		if (os->hostname(os, host, sizeof(host)) < 0)
+			host[0] = '\0'; /* a record without a host name is valid */
+		host[sizeof(host) - 1] = '\0';
+		rc = arena_str(&rec->arena, host, strlen(host), &rec->host, e);
+	}
+	rec->next.hostname = text_slice(rec->host);
+	rec->next.username = b->args->username != NULL ? text_slice(b->args->username)
+						       : meta_user(b->names, ids.uid);
+	rec->next.uid = ids.uid;
+	rec->next.gid = ids.gid;
+	return rc;
+}
+
+static enum ecode
+text_list(struct arena *a, const char *const *texts, size_t n, const struct slice **out,
+	struct err *e)
+{
+	void *p;
+	struct slice *list;
+	enum ecode rc = arena_alloc(a, n * sizeof(*list), &p, e);
+
+	if (rc != E_OK)
+		return rc;
+	list = p;
+	for (size_t i = 0; i < n; i++)
+		list[i] = text_slice(texts[i]);
+	*out = list;
+	return E_OK;
+}
+
+static enum ecode
+record_start(struct backup *b, struct record *rec, struct err *e)
+{
+	const struct backup_args *args = b->args;
+	struct snapshot *next = &rec->next;
+	enum ecode rc = system_labels(b, rec, e);
+
+	next->summary.backup_start = b->s->os->wall(b->s->os);
+	next->time = args->time_given ? args->time : next->summary.backup_start;
+	next->program_version = text_slice(args->program_version);
+	if (rc == E_OK)
+		rc = text_list(&rec->arena, args->tags, args->tag_count, &next->tags, e);
+	if (rc == E_OK)
+		rc = text_list(&rec->arena, args->exclude_texts, args->exclude_text_count,
+			&next->excludes, e);
+	next->tag_count = args->tag_count;
+	next->exclude_count = args->exclude_text_count;
+	return rc;
+}
+
+/* The snapshot to compare with (11.3). */
+static enum ecode
+choose_parent(struct backup *b, struct record *rec, struct err *e)
+{
+	const struct backup_args *args = b->args;
+	const struct snapshot_filter none = { 0 };
+	const char **paths;
+	const char *sub;
+	void *p;
+	enum ecode rc;
+
+	if (args->force || args->stdin_name != NULL)
+		return E_OK;
+	rc = snapshot_list_load(b->s->vault, b->s->own, &rec->arena, &rec->known, e);
+	if (rc != E_OK)
+		return rc;
+	if (args->parent != NULL)
+		return snapshot_select(
+			&rec->known, &none, args->parent, &rec->arena, &rec->parent, &sub, e);
+	rc = arena_alloc(&rec->arena, rec->next.path_count * sizeof(*paths), &p, e);
+	if (rc != E_OK)
+		return rc;
+	paths = p;
+	for (size_t i = 0; i < rec->next.path_count; i++)
+		paths[i] = (const char *)rec->next.paths[i]
+				   .p; /* made NUL-terminated by targets_paths */
+	rec->parent = snapshot_parent(
+		&rec->known, rec->host, paths, rec->next.path_count, rec->next.time);
+	return E_OK;
+}
+
+static enum ecode
+open_workers(struct backup *b, struct err *e)
+{
+	for (unsigned i = 0; i < b->s->workers; i++) {
+		struct worker *w = &b->worker[i];
+
+		w->codec = b->s->codec[i];
+		w->read = buf_limit(CHUNK_MAX_BYTES);
+		w->ids = buf_limit(BLOB_PLAIN_MAX_BYTES);
+		w->tree = buf_limit(BLOB_PLAIN_MAX_BYTES);
+		w->scratch = buf_limit(BLOB_PLAIN_MAX_BYTES);
+	}
+	return meta_names_open(b->s->os, &b->names, e);
+}
+
+static void
+close_workers(struct backup *b)
+{
+	for (unsigned i = 0; i < b->s->workers; i++) {
+		struct worker *w = &b->worker[i];
+
+		buf_done(&w->read);
+		buf_done(&w->ids);
+		buf_done(&w->tree);
+		buf_done(&w->scratch);
+	}
+	meta_names_close(&b->names);
+}
+
+/* ---- standard input: one file, no directory of the machine is looked at ---- */
+
+static enum ecode
+put_dir_around(struct backup *b, struct node *inner, const struct instant *when, struct slice name,
+	struct id *tree, struct err *e)
+{
+	struct os_ids ids = b->s->os->ids(b->s->os);
+	struct worker *w = &b->worker[0];
+	struct blob_added added;
+	struct tree_writer tw;
+	enum ecode rc;
+
+	buf_clear(&w->tree);
+	rc = tree_begin(&tw, &w->tree, e);
+	if (rc == E_OK)
+		rc = tree_put(&tw, inner, e);
+	if (rc == E_OK)
+		rc = tree_end(&tw, e);
+	if (rc != E_OK)
+		return rc;
+	blob_id(b->s->own, w->tree.p, w->tree.len, tree);
+	rc = commit_blob(b->commit, b->s->own, BLOB_TREE, tree, w->tree.p, w->tree.len, &added, e);
+	*inner = (struct node){ .name = name,
+		.type = NODE_DIR,
+		.mode = MODE_DIR | 0755,
+		.mtime = *when,
+		.atime = *when,
+		.ctime = *when,
+		.uid = ids.uid,
+		.gid = ids.gid,
+		.has_subtree = true,
+		.subtree = *tree };
+	return rc;
+}
+
+/* Wrap the file into its directories, innermost first. */
+static enum ecode
+put_stdin_trees(
+	struct backup *b, struct record *rec, const char *path, struct node *node, struct err *e)
+{
+	size_t end = strlen(path);
+	enum ecode rc = E_OK;
+
+	while (rc == E_OK) {
+		size_t start = end;
+
+		while (start > 0 && path[start - 1] != '/')
+			start--;
+		node->name = (struct slice){ (const uint8_t *)path + start, end - start };
+		if (start <= 1)
+			return put_dir_around(
+				b, node, &rec->next.time, node->name, &b->root_tree, e);
+		end = start - 1;
+		rc = put_dir_around(b, node, &rec->next.time, node->name, &b->root_tree, e);
+	}
+	return rc;
+}
+
+static enum ecode
+stdin_content(struct backup *b, struct record *rec, struct node *node, struct err *e)
+{
+	const struct os *os = b->s->os;
+	int pid = -1, fd = b->args->stdin_fd, status;
+	enum ecode rc;
+
+	if (b->args->stdin_command == NULL)
+		return stream_store(b, fd, &rec->arena, node, e);
+	fd = os->spawn(os, b->args->stdin_command, NULL, &pid);
+	if (fd < 0)
+		return err_set(e, E_STDIN_COMMAND, -fd, "%s could not be started",
+			b->args->stdin_command[0]);
+	rc = stream_store(b, fd, &rec->arena, node, e);
+	io_close(os, &fd);
+	status = os->wait(os, pid);
+	if (rc == E_OK && status != 0)
+		rc = err_set(e, E_STDIN_COMMAND, 0, "%s ended with %s %d",
+			b->args->stdin_command[0], status > 255 ? "signal" : "status",
+			status > 255 ? status - 256 : status);
+	return rc;
+}
+
+static enum ecode
+run_stdin(struct backup *b, struct record *rec, struct err *e)
+{
+	const struct instant *when = &rec->next.time;
+	struct os_ids ids = b->s->os->ids(b->s->os);
+	struct node node = { .type = NODE_FILE,
+		.mode = 0644,
+		.mtime = *when,
+		.atime = *when,
+		.ctime = *when,
+		.uid = ids.uid,
+		.gid = ids.gid };
+	enum ecode rc = stdin_content(b, rec, &node, e);
+
+	if (rc != E_OK)
+		return rc;
+	atomic_store(&b->files, 1);
+	atomic_store(&b->files_new, 1);
+	atomic_store(&b->bytes, node.size);
+	rc = put_stdin_trees(b, rec, (const char *)rec->next.paths[0].p, &node, e);
+	b->root_done = true;
+	return rc;
+}
+
+static enum ecode
+stdin_path(struct backup *b, struct record *rec, struct err *e)
+{
+	autoclean(buf_done) struct buf clean = buf_limit(PATH_TEXT_MAX);
+	const char *joined, *path;
+	struct slice *list;
+	void *p;
+	enum ecode rc = path_join(&rec->arena, "/", b->args->stdin_name, &joined, e);
+
+	if (rc == E_OK)
+		rc = path_clean(&clean, joined, strlen(joined), e);
+	if (rc == E_OK && clean.len < 2)
+		rc = err_set(
+			e, E_SRC_NONE, 0, "\"%s\" is not a name for a file", b->args->stdin_name);
+	if (rc == E_OK)
+		rc = arena_str(&rec->arena, clean.p, clean.len, &path, e);
+	if (rc == E_OK)
+		rc = arena_alloc(&rec->arena, sizeof(*list), &p, e);
+	if (rc != E_OK)
+		return rc;
+	list = p;
+	*list = text_slice(path);
+	rec->next.paths = list;
+	rec->next.path_count = 1;
+	return E_OK;
+}
+
+/* ---- files and directories ---- */
+
+static enum ecode
+working_directory(struct backup *b, struct arena *a, struct err *e)
+{
+	char *cwd = getcwd(NULL, 0); /* names only; nothing is opened through it */
+	enum ecode rc;
+
+	if (cwd == NULL)
+		return arena_str(a, "/", 1, &b->cwd, e);
+	rc = arena_str(a, cwd, strlen(cwd), &b->cwd, e);
+	free(cwd);
+	return rc;
+}
+
+static enum ecode
+prepare_targets(struct backup *b, struct record *rec, struct err *e)
+{
+	struct slice *paths;
+	enum ecode rc;
+
+	if (b->args->stdin_name != NULL)
+		return stdin_path(b, rec, e);
+	if (b->args->target_count == 0)
+		return err_set(e, E_SRC_NONE, 0, "no source path was given");
+	rc = working_directory(b, &rec->arena, e);
+	if (rc == E_OK)
+		rc = targets_overlap(b, &rec->arena, e);
+	if (rc == E_OK)
+		rc = targets_paths(b, &rec->arena, &paths, e);
+	if (rc != E_OK)
+		return rc;
+	rec->next.paths = paths;
+	rec->next.path_count = b->args->target_count;
+	return E_OK;
+}
+
+static enum ecode
+run_targets(struct backup *b, struct record *rec, struct err *e)
+{
+	struct vnode *root;
+	enum ecode rc = targets_build(b, &rec->arena, &root, e);
+
+	if (rc == E_OK)
+		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
+	if (rc == E_OK)
+		invariant(b->root_done);
+	if (rc == E_OK && b->root_empty)
+		rc = err_set(e, E_EMPTY_SNAPSHOT, 0, "nothing of the sources was left to back up");
+	return rc;
+}
+
+/* ---- the snapshot ---- */
+
+static void
+fill_summary(struct backup *b, struct snapshot_summary *sum, const struct commit_totals *t)
+{
+	sum->backup_end = b->s->os->wall(b->s->os);
+	sum->files_new = atomic_load(&b->files_new);
+	sum->files_changed = atomic_load(&b->files_changed);
+	sum->files_unmodified = atomic_load(&b->files_unmodified);
+	sum->dirs_new = atomic_load(&b->dirs_new);
+	sum->dirs_changed = atomic_load(&b->dirs_changed);
+	sum->dirs_unmodified = atomic_load(&b->dirs_unmodified);
+	sum->data_blobs = t->data_blobs;
+	sum->tree_blobs = t->tree_blobs;
+	sum->data_added = t->data_added;
+	sum->data_added_packed = t->data_added_packed;
+	sum->total_files_processed = atomic_load(&b->files);
+	sum->total_bytes_processed = atomic_load(&b->bytes);
+}
+
+/* Our own member: what this snapshot claims about itself (D-3; signature and digests come with the signing issue). */
+static enum ecode
+own_record(struct backup *b, struct record *rec, struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(UNPACKED_MAX_BYTES);
+	struct json_out w;
+	enum ecode rc;
+
+	json_begin(&w, &text);
+	json_open_object(&w);
+	json_put_key(&w, "format");
+	json_put_u64(&w, 1);
+	if (b->args->run_id != NULL) {
+		json_put_key(&w, "run_id");
+		json_put_str(&w, b->args->run_id);
+	}
+	json_put_key(&w, "completeness");
+	json_put_str(&w, atomic_load(&b->unreadable) == 0 ? "complete" : "partial");
+	json_put_key(&w, "unreadable");
+	json_put_u64(&w, atomic_load(&b->unreadable));
+	json_put_key(&w, "changed_while_read");
+	json_put_u64(&w, atomic_load(&b->changed));
+	json_put_key(&w, "excluded");
+	json_put_u64(&w, atomic_load(&b->excluded));
+	json_put_key(&w, "sockets_skipped");
+	json_put_u64(&w, atomic_load(&b->sockets));
+	json_close_object(&w);
+	rc = json_done(&w, e);
+	return rc == E_OK ? arena_copy(&rec->arena, text.p, text.len, &rec->next.holdfast, e) : rc;
+}
+
+static enum ecode
+save_snapshot(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(UNPACKED_MAX_BYTES);
+	struct session *s = b->s;
+	enum ecode rc = own_record(b, rec, e);
+
+	if (rc == E_OK)
+		rc = snapshot_write(&rec->next, &text, e);
+	if (rc == E_OK && s->lock != NULL)
+		rc = lock_check(s->lock, e);
+	if (rc == E_OK)
+		rc = vault_save(
+			s->vault, s->own, O_SNAPSHOT, text.p, text.len, &out->snapshot_id, e);
+	out->snapshot_made = rc == E_OK;
+	return rc;
+}
+
+static void
+fill_result(struct backup *b, const struct record *rec, struct backup_result *out)
+{
+	out->tree = b->root_tree;
+	out->has_parent = rec->parent != NULL;
+	if (rec->parent != NULL)
+		out->parent = rec->parent->id;
+	out->summary = rec->next.summary;
+	out->unreadable = atomic_load(&b->unreadable);
+	out->changed_while_read = atomic_load(&b->changed);
+	out->vanished = atomic_load(&b->vanished);
+	out->sockets_skipped = atomic_load(&b->sockets);
+	out->excluded = atomic_load(&b->excluded);
+	out->bytes_read = atomic_load(&b->bytes_read);
+}
+
+static bool
+nothing_new(const struct backup *b, const struct record *rec)
+{
+	return b->args->skip_if_unchanged && rec->parent != NULL &&
+	       id_cmp(&rec->parent->tree, &b->root_tree) == 0;
+}
+
+/* Everything is durable: what is left is the verdict and the one write that makes the snapshot exist. */
+static enum ecode
+conclude(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
+{
+	uint64_t lost = atomic_load(&b->unreadable);
+	enum ecode rc = E_OK;
+
+	rec->next.tree = b->root_tree;
+	rec->next.has_parent = rec->parent != NULL;
+	if (rec->parent != NULL)
+		rec->next.parent = rec->parent->id;
+	rec->next.has_summary = true;
+	if (lost > 0 && b->args->on_unreadable == UNREADABLE_REFUSE)
+		return err_set(e, E_SRC_UNREADABLE, 0, "%llu paths could not be read",
+			(unsigned long long)lost);
+	if (!b->args->dry_run && !nothing_new(b, rec))
+		rc = save_snapshot(b, rec, out, e);
+	if (rc == E_OK && lost > 0)
+		rc = err_set(
+			e, E_PARTIAL, 0, "%llu paths could not be read", (unsigned long long)lost);
+	return rc;
+}
+
+static enum ecode
+run_opened(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
+{
+	const struct listener *l = b->s->listener;
+	enum ecode rc;
+
+	l->note(l->arg, "backup_work_started",
+		rec->parent == NULL ? "no parent snapshot" : "compared with a parent snapshot");
+	atomic_store(&l->progress->phase, PHASE_WORK);
+	rc = b->args->stdin_name != NULL ? run_stdin(b, rec, e) : run_targets(b, rec, e);
+	atomic_store(&l->progress->totals_final, true);
+	if (rc != E_OK)
+		return rc;
+	atomic_store(&l->progress->phase, PHASE_COMMIT);
+	rc = commit_flush(b->commit, b->s->own, e);
+	commit_totals(b->commit, &out->totals);
+	fill_summary(b, &rec->next.summary, &out->totals);
+	if (rc != E_OK)
+		return rc;
+	l->note(l->arg, "backup_packs_and_indexes_durable", "");
+	return conclude(b, rec, out, e);
+}
+
+static enum ecode
+run_recorded(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
+{
+	const struct backup_args *args = b->args;
+	struct commit_args how = {
+		.pack_target_bytes = args->pack_target_bytes,
+		.writers = b->s->threads == 0 ? 0 : BACKUP_WRITERS,
+		.compression = b->s->compression,
+		.lock = b->s->lock,
+		.dry_run = args->dry_run,
+	};
+	enum ecode rc = record_start(b, rec, e);
+
+	if (rc == E_OK)
+		rc = prepare_targets(b, rec, e);
+	/* snapshots are listed before the index is loaded (11.1) */
+	if (rc == E_OK)
+		rc = choose_parent(b, rec, e);
+	if (rc == E_OK)
+		rc = session_load_index(b->s, e);
+	if (rc == E_OK)
+		rc = commit_open(b->s->vault, b->s->index, &how, &b->commit, e);
+	if (rc == E_OK)
+		rc = run_opened(b, rec, out, e);
+	fill_result(b, rec, out);
+	commit_close(&b->commit);
+	return rc;
+}
+
+enum ecode
+backup_run(
+	struct session *s, const struct backup_args *args, struct backup_result *out, struct err *e)
+{
+	struct record rec = { .arena = arena_limit(BACKUP_RECORD_ARENA_BYTES) };
+	struct backup *b = calloc(1, sizeof(*b));
+	enum ecode rc;
+
+	*out = (struct backup_result){ 0 };
+	if (b == NULL)
+		return err_set(e, E_NOMEM, 0, "a backup");
+	b->s = s;
+	b->args = args;
+	pthread_mutex_init(&b->live_lock, NULL);
+	rc = open_workers(b, e);
+	if (rc == E_OK)
+		rc = run_recorded(b, &rec, out, e);
+	close_workers(b);
+	pthread_mutex_destroy(&b->live_lock);
+	arena_done(&rec.arena);
+	free(b);
+	return rc;
+}

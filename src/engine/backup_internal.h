@@ -1,0 +1,197 @@
+/*
+ * The inside of a backup, shared by backup*.c only.
+ *
+ * A directory is a `struct dir_job`.  Its task lists it, compares each entry
+ * with the parent snapshot's tree and hands file contents on in batches.  When
+ * the last of its children is known, whoever finished that child writes the
+ * directory's tree blob and tells the directory above: bottom-up, no waiting.
+ */
+#ifndef HF_ENGINE_BACKUP_INTERNAL_H
+#define HF_ENGINE_BACKUP_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/backup.h"
+#include "fs/meta.h"
+#include "fs/walk.h"
+#include "repo/reader.h"
+#include "repo/tree.h"
+
+/* A file up to this size is read, cut and stored by one worker; above, its chunks are shared out. */
+#define BACKUP_SPREAD_BYTES    (4U << 20)
+/* Files that travel together: enough that handing over costs nothing, few enough to share. */
+#define BACKUP_BATCH_FILES     64
+#define BACKUP_BATCH_BYTES     (1U << 20)
+/* Descriptors of directories are kept down to this depth; deeper ones are reopened from there (RLIMIT_NOFILE). */
+#define BACKUP_HELD_DEPTH      128
+/* How often a file that changes while it is read is read again. */
+#define BACKUP_CHANGE_RETRIES  2
+/* Names and nodes of one directory; 10 million entries of 100 bytes. */
+#define BACKUP_DIR_ARENA_BYTES ((size_t)1 << 32)
+/* One read call for files larger than a chunk's minimum. */
+#define BACKUP_READ_BYTES      (1U << 20)
+
+struct vnode; /* backup_targets.c */
+
+enum child_state {
+	CHILD_PENDING,
+	CHILD_DONE,
+	CHILD_DROPPED
+};
+
+/* One entry of a directory on its way into the tree. */
+struct child {
+	const char *name; /* in the snapshot; NUL-terminated, in the job's arena */
+	const char *
+		open_name; /* for opening relative to the job's descriptor; a whole path below a vnode */
+	const char *abs_path;      /* only below a vnode: where the target really is */
+	struct os_meta meta;       /* as listed */
+	const struct node *prev;   /* the parent snapshot's node of this name, or NULL */
+	const struct vnode *vnode; /* an intermediate directory above targets, or NULL */
+	enum child_state state;
+	bool explicit_target;
+	bool contents_excluded;           /* a directory on another device */
+	uint64_t data_added, data_stored; /* bytes of fresh blobs: plain, sealed */
+	struct node node;
+};
+
+struct spread; /* backup_file.c: a large file whose chunks are shared out */
+
+struct file_batch {
+	struct flow_task task;
+	struct dir_job *job;
+	struct file_batch *next; /* the job's list, for release */
+	struct arena arena;
+	struct spread *spreads; /* released with the batch */
+	uint32_t n;
+	uint32_t child[BACKUP_BATCH_FILES]; /* numbers within the job */
+};
+
+struct dir_job {
+	struct flow_task task;
+	struct backup *b;
+	struct dir_job *up; /* NULL for the root */
+	uint32_t up_child;  /* our number there */
+	unsigned depth;
+	const char *path;      /* absolute, for messages and patterns; in our arena */
+	const char *snap_path; /* in the snapshot, "/" first */
+	const struct vnode
+		*vnode; /* a directory above targets: children come from here, fd is AT_FDCWD */
+	int fd;         /* -1: not open (any more) */
+	atomic_uint
+		pins; /* users of fd: tasks of this job, and descendants that open relative to it */
+	struct dir_job *
+		anchor; /* ourselves or the nearest above whose descriptor is kept for descendants */
+	struct dir_job *live_next, *live_prev; /* the backup's list, for release after a refusal */
+	uint64_t dev;                          /* device of the target above, for one_file_system */
+	bool contents_excluded;                /* on another device: stays, but empty */
+	struct id prev_tree;
+	bool has_prev_tree;
+	struct arena arena;
+	struct buf prev_text;
+	struct node *prev;
+	size_t prev_n;
+	bool prev_flawed; /* not canonical: never reused as it is */
+	struct child *child;
+	size_t n;
+	atomic_uint pending;
+	struct file_batch *batches;
+};
+
+/* What one worker owns. */
+struct worker {
+	struct blob_codec *codec;
+	struct buf
+		read;   /* file content; never held across a flow call, which may run other tasks */
+	struct buf ids; /* of the file being read */
+	struct buf tree;    /* a tree being written */
+	struct buf scratch; /* sealed blobs being loaded */
+};
+
+struct backup {
+	struct session *s;
+	const struct backup_args *args;
+	struct commit *commit;
+	struct meta_names *names;
+	struct worker worker[SESSION_WORKERS_MAX];
+	const char *cwd; /* absolute */
+	uint64_t vault_dev, vault_ino;
+	bool vault_known;
+	pthread_mutex_t live_lock;
+	struct dir_job *live; /* every job that is not finished */
+	struct id root_tree;
+	bool root_done, root_empty;
+	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,
+		dirs_unmodified;
+	_Atomic uint64_t files, bytes, bytes_read, unreadable, changed, vanished, sockets, excluded;
+};
+
+/* ---- backup_targets.c: which directories lead to which targets (format document 6.9) ---- */
+struct vnode {
+	const char *name;    /* in the snapshot */
+	const char *fs_path; /* for opening, relative to the working directory or absolute */
+	const char *abs_path;
+	bool leaf, explicit_target;
+	const char *root;              /* where its first component lies: "", "/", "..", "../.." */
+	struct vnode *children, *next; /* children sorted by name */
+};
+/* Builds the tree of targets.  Missing ones are told as problems and left out; none left: E_SRC_NONE. */
+enum ecode targets_build(
+	struct backup *b, struct arena *a, struct vnode **root, struct err *e) must_check;
+/* The absolute cleaned targets in command-line order, for the snapshot's `paths` (missing ones included, as restic). */
+enum ecode targets_paths(
+	struct backup *b, struct arena *a, struct slice **out, struct err *e) must_check;
+/* E_SRC_OVERLAP when the vault is above, below or equal to a target (by device and inode, so links and bind mounts count). */
+enum ecode targets_overlap(struct backup *b, struct arena *a, struct err *e) must_check;
+
+/* ---- backup_list.c ---- */
+/* The children of a job: from its open directory, or from its vnode. */
+enum ecode list_directory(struct dir_job *job, struct err *e) must_check;
+enum ecode list_vnode(struct dir_job *job, struct err *e) must_check;
+/* The parent snapshot's nodes of this directory.  An unreadable parent tree is a warning: all is read again (11.3). */
+enum ecode load_prev(struct dir_job *job, struct worker *w, struct err *e) must_check;
+void match_prev(struct dir_job *job);
+/* --exclude-if-present: only the mark itself stays (appendix A). */
+void apply_marks(struct dir_job *job);
+/* Left out by name, size or device; a directory on another device stays, but empty. */
+bool child_excluded(struct dir_job *job, struct child *c);
+
+/* ---- backup_walk.c ---- */
+/* Runs the walk from the root of targets to the root tree; b->root_tree is then set. */
+enum ecode walk_targets(struct backup *b, const struct vnode *root, const struct id *prev_tree,
+	struct err *e) must_check;
+/* n children are known (or dropped): the last one writes the tree and goes on upwards.  The job may be gone after it. */
+enum ecode child_finished(
+	struct dir_job *job, unsigned n, struct worker *w, struct err *e) must_check;
+void job_unpin(struct dir_job *job);
+/* The child is complete: counts it. */
+void child_done(struct dir_job *job, struct child *c);
+void child_problem(struct dir_job *job, const struct child *c, const struct err *why);
+/* True when the refusal concerns this path only: told, and the child is dropped. */
+bool child_refused(struct dir_job *job, struct child *c, const struct err *why);
+
+/* ---- backup_node.c ---- */
+/* Fill node fields that come from the file system's metadata. */
+void node_from_meta(struct backup *b, struct node *node, const struct os_meta *m);
+/* Attributes of an item: reused from the parent's node when ctime and inode prove them unchanged, else read. */
+enum ecode node_xattrs(struct dir_job *job, struct child *c, int dir, const char *name,
+	struct arena *a, struct err *e) must_check;
+bool node_equal(const struct node *a, const struct node *b);
+/* Tell of a path that could not be taken: counts, never stops the run. */
+void backup_problem(struct backup *b, const char *path, const struct err *why);
+void backup_warning(struct backup *b, const char *path, enum ecode code, const char *why);
+/* Absolute, NUL-terminated, in `out`; "?" when memory is short: it is for messages. */
+const char *child_path(const struct dir_job *job, const struct child *c, struct buf *out);
+
+/* ---- backup_file.c ---- */
+/* Read and store the files of a batch, then count each as finished.  The batch stays with its job. */
+enum ecode batch_run(struct flow_task *task, unsigned worker, struct err *e);
+void batch_free(struct file_batch *batch);
+/* Content from an open descriptor that is not a file of the tree (stdin, a command's pipe). */
+enum ecode stream_store(
+	struct backup *b, int fd, struct arena *a, struct node *node, struct err *e) must_check;
+/* All blobs of a content list are in the index. */
+bool content_known(struct backup *b, const struct node *node);
+
+#endif

@@ -1,0 +1,250 @@
+/*
+ * What a directory of a backup holds: its listing, what the parent snapshot had
+ * there, and which entries the user left out.
+ */
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "engine/backup_internal.h"
+#include "os/io.h"
+
+/* Bytes compared for --exclude-if-present NAME:HEADER */
+#define MARK_HEADER_MAX 4096
+
+/* ---- the parent snapshot's directory ---- */
+
+static enum ecode
+prev_nodes(struct dir_job *job, struct err *e)
+{
+	struct tree_reader r;
+	size_t cap = 0;
+	bool more = true;
+	enum ecode rc = E_OK;
+
+	tree_reader_init(&r, job->prev_text.p, job->prev_text.len, &job->arena);
+	while (rc == E_OK && more) {
+		if (job->prev_n == cap) {
+			void *p;
+
+			cap = cap == 0 ? 16 : cap * 2;
+			rc = arena_alloc(&job->arena, cap * sizeof(struct node), &p, e);
+			if (rc != E_OK)
+				break;
+			if (job->prev_n > 0)
+				memcpy(p, job->prev, job->prev_n * sizeof(struct node));
+			job->prev = p;
+		}
+		rc = tree_next(&r, &job->prev[job->prev_n], &more, e);
+		if (rc == E_OK && more)
+			job->prev_n++;
+	}
+	if (rc == E_OK && (r.flaws.unsorted || r.flaws.duplicate))
+		job->prev_n = 0; /* it cannot be matched by name; everything is read again */
+	if (r.flaws.unsorted || r.flaws.duplicate || r.flaws.unknown_fields ||
+		r.flaws.not_canonical_frame)
+		job->prev_flawed = true;
+	return rc;
+}
+
+/* An unreadable parent tree is a warning: everything below is read again (11.3). */
+enum ecode
+load_prev(struct dir_job *job, struct worker *w, struct err *e)
+{
+	struct session *s = job->b->s;
+	struct err why;
+	enum ecode rc;
+
+	if (!job->has_prev_tree)
+		return E_OK;
+	rc = blob_load(s->vault, s->index, w->codec, BLOB_TREE, &job->prev_tree, &w->scratch,
+		&job->prev_text, &why);
+	if (rc == E_OK)
+		rc = prev_nodes(job, &why);
+	if (rc == E_OK)
+		return E_OK;
+	job->has_prev_tree = false;
+	job->prev_n = 0;
+	if (rc == E_NOMEM) {
+		*e = why;
+		return rc;
+	}
+	backup_warning(job->b, job->snap_path, rc,
+		"the parent snapshot's directory is unreadable; its files are read again");
+	return E_OK;
+}
+
+void
+match_prev(struct dir_job *job)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < job->n; i++) {
+		struct child *c = &job->child[i];
+		size_t len = strlen(c->name);
+
+		for (; at < job->prev_n; at++) {
+			struct slice name = job->prev[at].name;
+			size_t common = name.len < len ? name.len : len;
+			int cmp = memcmp(name.p, c->name, common);
+
+			if (cmp == 0)
+				cmp = (name.len > len) - (name.len < len);
+			if (cmp == 0)
+				c->prev = &job->prev[at];
+			if (cmp >= 0)
+				break;
+		}
+	}
+}
+
+/* ---- what belongs to the snapshot ---- */
+
+static bool
+excluded_by_rules(struct dir_job *job, const struct child *c)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+	const struct rules *rules = job->b->args->excludes;
+
+	if (rules == NULL || rules_count(rules) == 0)
+		return false;
+	(void)child_path(job, c, &path);
+	return path.len > 0 && rules_match(rules, (const char *)path.p, path.len - 1) != 0;
+}
+
+bool
+child_excluded(struct dir_job *job, struct child *c)
+{
+	const struct backup_args *args = job->b->args;
+	bool is_dir = S_ISDIR(c->meta.mode);
+
+	if (c->explicit_target || c->vnode != NULL)
+		return false;
+	if (excluded_by_rules(job, c))
+		return true;
+	if (args->exclude_larger_than > 0 && !is_dir && c->meta.size > args->exclude_larger_than)
+		return true;
+	if (args->one_file_system && job->vnode == NULL && c->meta.dev != job->dev) {
+		c->contents_excluded = is_dir;
+		return !is_dir;
+	}
+	return false;
+}
+
+static bool
+header_matches(struct dir_job *job, const char *name, const char *header)
+{
+	const struct os *os = job->b->s->os;
+	char text[MARK_HEADER_MAX];
+	size_t want = strlen(header), got = 0;
+	struct err ignored;
+	int fd = -1;
+	bool same;
+
+	if (want > sizeof(text) || walk_open_file(os, job->fd, name, &fd, &ignored) != E_OK)
+		return false;
+	same = io_read(os, fd, text, want, &got, name, &ignored) == E_OK && got == want &&
+	       memcmp(text, header, want) == 0;
+	io_close(os, &fd);
+	return same;
+}
+
+/* --exclude-if-present: only the mark itself stays (appendix A). */
+void
+apply_marks(struct dir_job *job)
+{
+	const struct backup_args *args = job->b->args;
+
+	for (size_t m = 0; m < args->if_present_count; m++) {
+		const struct exclude_if_present *mark = &args->if_present[m];
+
+		for (size_t i = 0; i < job->n; i++) {
+			if (strcmp(job->child[i].name, mark->name) != 0)
+				continue;
+			if (mark->header != NULL && !header_matches(job, mark->name, mark->header))
+				continue;
+			atomic_fetch_add(&job->b->excluded, job->n - 1);
+			job->child[0] = job->child[i];
+			job->n = 1;
+			return;
+		}
+	}
+}
+
+/* ---- listing ---- */
+
+static enum ecode
+children_alloc(struct dir_job *job, size_t n, struct err *e)
+{
+	void *p;
+	enum ecode rc = arena_alloc(&job->arena, n * sizeof(struct child), &p, e);
+
+	if (rc == E_OK)
+		job->child = p;
+	return rc;
+}
+
+enum ecode
+list_directory(struct dir_job *job, struct err *e)
+{
+	struct walk_list list = { 0 };
+	enum ecode rc = walk_dir(job->b->s->os, job->fd, job->path, &job->arena, &list, e);
+
+	if (rc == E_OK)
+		rc = children_alloc(job, list.n, e);
+	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
+		const struct walk_entry *entry = &list.v[i];
+
+		job->child[job->n] = (struct child){
+			.name = entry->name, .open_name = entry->name, .meta = entry->meta
+		};
+		if (!entry->have_meta) {
+			struct err why;
+
+			(void)walk_refusal(&why, entry->sys, "stat", entry->name);
+			child_problem(job, &job->child[job->n], &why);
+			continue;
+		}
+		job->n++;
+	}
+	if (rc == E_OK && list.vanished > 0) {
+		atomic_fetch_add(&job->b->vanished, list.vanished);
+		backup_warning(job->b, job->path, E_SRC_VANISHED,
+			"entries vanished between listing and looking at them");
+	}
+	return rc;
+}
+
+enum ecode
+list_vnode(struct dir_job *job, struct err *e)
+{
+	const struct os *os = job->b->s->os;
+	size_t n = 0;
+	enum ecode rc;
+
+	for (const struct vnode *v = job->vnode->children; v != NULL; v = v->next)
+		n++;
+	rc = children_alloc(job, n, e);
+	if (rc != E_OK)
+		return rc;
+	for (const struct vnode *v = job->vnode->children; v != NULL; v = v->next) {
+		struct child *c = &job->child[job->n];
+		struct err why;
+		int sys;
+
+		*c = (struct child){ .name = v->name,
+			.open_name = v->fs_path,
+			.abs_path = v->abs_path,
+			.vnode = v->leaf ? NULL : v,
+			.explicit_target = v->explicit_target };
+		sys = os->stat(
+			os, AT_FDCWD, v->fs_path, v->leaf ? AT_SYMLINK_NOFOLLOW : 0, &c->meta);
+		if (sys >= 0) {
+			job->n++;
+			continue;
+		}
+		(void)walk_refusal(&why, sys, "stat", v->abs_path);
+		backup_problem(job->b, v->abs_path, &why);
+	}
+	return E_OK;
+}

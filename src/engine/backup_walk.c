@@ -1,0 +1,669 @@
+/*
+ * The walk of a backup: directories as tasks, newest first, so that one path
+ * from the root is open at a time and memory stays small.  See
+ * backup_internal.h for the life of a dir_job.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "engine/backup_internal.h"
+#include "os/io.h"
+
+/* Longest relative path given to the kernel at once; PATH_MAX is 4096 with the NUL. */
+#define OPEN_STEP_BYTES 4000
+
+/* ---- jobs ---- */
+
+static void
+live_add(struct dir_job *job)
+{
+	struct backup *b = job->b;
+
+	pthread_mutex_lock(&b->live_lock);
+	job->live_next = b->live;
+	if (b->live != NULL)
+		b->live->live_prev = job;
+	b->live = job;
+	pthread_mutex_unlock(&b->live_lock);
+}
+
+static void
+live_remove(struct dir_job *job)
+{
+	struct backup *b = job->b;
+
+	pthread_mutex_lock(&b->live_lock);
+	if (job->live_prev != NULL)
+		job->live_prev->live_next = job->live_next;
+	else
+		b->live = job->live_next;
+	if (job->live_next != NULL)
+		job->live_next->live_prev = job->live_prev;
+	pthread_mutex_unlock(&b->live_lock);
+}
+
+void
+job_unpin(struct dir_job *job)
+{
+	if (atomic_fetch_sub(&job->pins, 1) == 1 && job->fd >= 0)
+		io_close(job->b->s->os, &job->fd);
+}
+
+static void
+job_free(struct dir_job *job)
+{
+	live_remove(job);
+	if (job->fd >= 0)
+		io_close(job->b->s->os, &job->fd);
+	while (job->batches != NULL) {
+		struct file_batch *batch = job->batches;
+
+		job->batches = batch->next;
+		batch_free(batch);
+	}
+	buf_done(&job->prev_text);
+	arena_done(&job->arena);
+	free(job);
+}
+
+/* Jobs are released through the backup's list, whether they ran or not. */
+static void
+job_drop(struct flow_task *task)
+{
+	(void)task;
+}
+
+static enum ecode job_run(struct flow_task *task, unsigned worker, struct err *e);
+
+static enum ecode
+job_new(struct backup *b, struct dir_job *up, uint32_t up_child, struct dir_job **out,
+	struct err *e)
+{
+	struct dir_job *job = calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return err_set(e, E_NOMEM, 0, "a directory");
+	job->task = (struct flow_task){ .run = job_run, .drop = job_drop };
+	job->b = b;
+	job->up = up;
+	job->up_child = up_child;
+	job->fd = -1;
+	job->anchor = job;
+	job->arena = arena_limit(BACKUP_DIR_ARENA_BYTES);
+	job->prev_text = buf_limit(BLOB_PLAIN_MAX_BYTES);
+	atomic_init(&job->pins, 1);
+	live_add(job);
+	*out = job;
+	return E_OK;
+}
+
+/* A job for a subdirectory: where it is, what it was, and whose descriptor it will be opened from. */
+static enum ecode
+job_below(struct dir_job *up, uint32_t number, struct dir_job **out, struct err *e)
+{
+	struct child *c = &up->child[number];
+	struct dir_job *job;
+	enum ecode rc = job_new(up->b, up, number, &job, e);
+
+	if (rc != E_OK)
+		return rc;
+	job->vnode = c->vnode;
+	if (job->vnode != NULL)
+		job->fd = AT_FDCWD;
+	job->depth = up->vnode != NULL ? 0 : up->depth + 1;
+	job->dev = up->vnode != NULL ? c->meta.dev : up->dev;
+	job->contents_excluded = c->contents_excluded;
+	job->has_prev_tree = c->prev != NULL && c->prev->type == NODE_DIR && c->prev->has_subtree;
+	if (job->has_prev_tree)
+		job->prev_tree = c->prev->subtree;
+	if (up->vnode != NULL)
+		rc = arena_str(&job->arena, c->abs_path, strlen(c->abs_path), &job->path, e);
+	else
+		rc = path_join(&job->arena, up->path, c->name, &job->path, e);
+	if (rc == E_OK)
+		rc = path_join(&job->arena, up->snap_path, c->name, &job->snap_path, e);
+	if (rc == E_OK && up->vnode == NULL) {
+		if (job->depth >= BACKUP_HELD_DEPTH)
+			job->anchor = up->anchor;
+		atomic_fetch_add(&up->anchor->pins, 1);
+	}
+	*out = job;
+	return rc;
+}
+
+/* Open a path of any length below an anchor, in steps the kernel accepts, following no link. */
+static int
+open_steps(const struct os *os, int anchor, const char *rel)
+{
+	char step[OPEN_STEP_BYTES + 1];
+	int at = anchor;
+
+	while (*rel != '\0') {
+		size_t len = strlen(rel);
+		int next;
+
+		if (len > OPEN_STEP_BYTES) {
+			len = OPEN_STEP_BYTES;
+			while (rel[len] != '/')
+				len--; /* a name is at most 255 bytes */
+		}
+		memcpy(step, rel, len);
+		step[len] = '\0';
+		next = os->open_beneath(os, at, step, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, false);
+		if (at != anchor)
+			(void)os->close(os, at); /* a directory opened for reading */
+		if (next < 0)
+			return next;
+		at = next;
+		rel += len;
+		rel += *rel == '/';
+	}
+	return at;
+}
+
+static enum ecode
+job_open(struct dir_job *job, struct err *e)
+{
+	const struct os *os = job->b->s->os;
+	struct dir_job *up = job->up, *anchor = up->anchor;
+	const struct child *c = &up->child[job->up_child];
+	enum ecode rc = E_OK;
+
+	if (up->vnode != NULL)
+		return walk_open_dir(os, AT_FDCWD, c->open_name, false, &job->fd, e);
+	if (anchor == up) {
+		rc = walk_open_dir(os, up->fd, c->open_name, false, &job->fd, e);
+	} else {
+		size_t skip = strlen(anchor->path);
+		int fd = open_steps(
+			os, anchor->fd, job->path + skip + (anchor->path[skip - 1] != '/'));
+
+		if (fd < 0)
+			rc = walk_refusal(e, fd, "open", job->path);
+		else
+			job->fd = fd;
+	}
+	return rc;
+}
+
+/* ---- one child ---- */
+
+enum next_step {
+	STEP_DONE,
+	STEP_DROP,
+	STEP_READ,
+	STEP_DESCEND
+};
+
+static bool
+file_unchanged(const struct backup *b, const struct child *c)
+{
+	const struct backup_args *args = b->args;
+	const struct node *prev = c->prev;
+
+	if (prev == NULL || prev->type != NODE_FILE || prev->content_null ||
+		prev->size != c->meta.size || instant_cmp(prev->mtime, c->meta.mtime) != 0)
+		return false;
+	if (!args->ignore_ctime && !args->ignore_inode &&
+		instant_cmp(prev->ctime, c->meta.ctime) != 0)
+		return false;
+	return args->ignore_inode || prev->inode == c->meta.ino;
+}
+
+static enum ecode
+take_file(struct dir_job *job, struct child *c, enum next_step *step, struct err *e)
+{
+	struct backup *b = job->b;
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+	enum ecode rc;
+
+	*step = STEP_READ;
+	if (!file_unchanged(b, c))
+		return E_OK;
+	if (!content_known(b, c->prev)) {
+		backup_warning(b, child_path(job, c, &path), E_BLOB_ABSENT,
+			"some of its stored content is missing from the vault; it is read again");
+		return E_OK;
+	}
+	c->node.content = c->prev->content;
+	c->node.content_count = c->prev->content_count;
+	rc = node_xattrs(job, c, job->fd, c->open_name, &job->arena, e);
+	if (rc == E_OK)
+		*step = STEP_DONE;
+	return rc;
+}
+
+static enum ecode
+take_other(struct dir_job *job, struct child *c, enum next_step *step, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	*step = STEP_DONE;
+	if (c->node.type == NODE_SYMLINK)
+		rc = walk_readlink(
+			job->b->s->os, job->fd, c->open_name, &job->arena, &c->node.linktarget, e);
+	if (rc == E_OK)
+		rc = node_xattrs(job, c, job->fd, c->open_name, &job->arena, e);
+	return rc;
+}
+
+/* A directory above targets may be a link: "/." follows it.  What may not be read there is not ours to judge (6.7). */
+static enum ecode
+vnode_xattrs(struct dir_job *job, struct child *c, struct err *e)
+{
+	const char *inside;
+	enum ecode rc = path_join(&job->arena, c->open_name, ".", &inside, e);
+
+	if (rc == E_OK)
+		rc = node_xattrs(job, c, AT_FDCWD, inside, &job->arena, e);
+	return rc == E_SRC_DENIED ? E_OK : rc;
+}
+
+static bool
+is_vault(const struct backup *b, const struct child *c)
+{
+	return b->vault_known && c->meta.dev == b->vault_dev && c->meta.ino == b->vault_ino;
+}
+
+static enum ecode
+take_child(struct dir_job *job, struct child *c, enum next_step *step, struct err *e)
+{
+	struct backup *b = job->b;
+
+	c->node.name = (struct slice){ (const uint8_t *)c->name, strlen(c->name) };
+	node_from_meta(b, &c->node, &c->meta);
+	switch (c->node.type) {
+	case NODE_FILE:
+		return take_file(job, c, step, e);
+	case NODE_DIR:
+		if (is_vault(b, c))
+			return err_set(e, E_SRC_OVERLAP, 0,
+				"the vault itself was met below the source directory %s",
+				job->path);
+		*step = STEP_DESCEND;
+		return c->vnode != NULL
+			       ? vnode_xattrs(job, c, e)
+			       : node_xattrs(job, c, job->fd, c->open_name, &job->arena, e);
+	case NODE_SOCKET:
+		atomic_fetch_add(&b->sockets, 1);
+		*step = STEP_DROP;
+		return E_OK;
+	case NODE_SYMLINK:
+	case NODE_DEV:
+	case NODE_CHARDEV:
+	case NODE_FIFO:
+		return take_other(job, c, step, e);
+	case NODE_IRREGULAR:
+		break;
+	}
+	return err_set(e, E_SRC_CHANGED, 0, "it is of a kind this program does not know (mode %o)",
+		c->meta.mode);
+}
+
+/* Refusals that concern one path only; the run goes on without it. */
+static bool
+concerns_path(enum ecode rc)
+{
+	return rc == E_SRC_DENIED || rc == E_SRC_IO || rc == E_SRC_CHANGED || rc == E_SRC_MISSING ||
+	       rc == E_SRC_VANISHED;
+}
+
+static void
+child_lost(struct dir_job *job, struct child *c, const struct err *why)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+
+	c->state = CHILD_DROPPED;
+	if ((why->code == E_SRC_MISSING || why->code == E_SRC_VANISHED) && !c->explicit_target) {
+		atomic_fetch_add(&job->b->vanished, 1);
+		backup_warning(job->b, child_path(job, c, &path), E_SRC_VANISHED,
+			"it vanished after it was listed");
+		return;
+	}
+	child_problem(job, c, why);
+}
+
+bool
+child_refused(struct dir_job *job, struct child *c, const struct err *why)
+{
+	if (!concerns_path(why->code))
+		return false;
+	child_lost(job, c, why);
+	return true;
+}
+
+/* ---- handing out work ---- */
+
+struct plan {
+	struct dir_job *job;
+	struct file_batch *batch; /* being filled */
+	uint64_t batch_bytes;
+	uint32_t waiting;        /* children that are not done yet */
+	struct dir_job *subdirs; /* linked through task.next, last first */
+};
+
+static enum ecode
+batch_new(struct plan *p, struct err *e)
+{
+	struct file_batch *batch = calloc(1, sizeof(*batch));
+
+	if (batch == NULL)
+		return err_set(e, E_NOMEM, 0, "a batch of files");
+	batch->task = (struct flow_task){ .run = batch_run, .drop = job_drop };
+	batch->job = p->job;
+	batch->arena = arena_limit(BACKUP_DIR_ARENA_BYTES);
+	batch->next = p->job->batches;
+	p->job->batches = batch;
+	p->batch = batch;
+	p->batch_bytes = 0;
+	return E_OK;
+}
+
+static enum ecode
+plan_read(struct plan *p, uint32_t number, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	if (p->batch == NULL || p->batch->n == BACKUP_BATCH_FILES ||
+		p->batch_bytes >= BACKUP_BATCH_BYTES)
+		rc = batch_new(p, e);
+	if (rc != E_OK)
+		return rc;
+	p->batch->child[p->batch->n++] = number;
+	p->batch_bytes += p->job->child[number].meta.size;
+	p->waiting++;
+	return E_OK;
+}
+
+static enum ecode
+plan_descend(struct plan *p, uint32_t number, struct err *e)
+{
+	struct dir_job *job;
+	enum ecode rc = job_below(p->job, number, &job, e);
+
+	if (rc != E_OK)
+		return rc;
+	job->task.next = p->subdirs == NULL ? NULL : &p->subdirs->task;
+	p->subdirs = job;
+	p->waiting++;
+	return E_OK;
+}
+
+static enum ecode
+plan_child(struct plan *p, uint32_t number, struct err *e)
+{
+	struct dir_job *job = p->job;
+	struct child *c = &job->child[number];
+	struct progress *pr = job->b->s->listener->progress;
+	enum next_step step = STEP_DROP;
+	enum ecode rc;
+
+	if (child_excluded(job, c)) {
+		atomic_fetch_add(&job->b->excluded, 1);
+		c->state = CHILD_DROPPED;
+		return E_OK;
+	}
+	atomic_fetch_add(&pr->total_items, 1);
+	atomic_fetch_add(&pr->total_bytes, S_ISREG(c->meta.mode) ? c->meta.size : 0);
+	rc = take_child(job, c, &step, e);
+	if (rc != E_OK)
+		return child_refused(job, c, e) ? E_OK : rc;
+	switch (step) {
+	case STEP_DONE:
+		child_done(job, c);
+		return E_OK;
+	case STEP_DROP:
+		c->state = CHILD_DROPPED;
+		return E_OK;
+	case STEP_READ:
+		return plan_read(p, number, e);
+	case STEP_DESCEND:
+		return plan_descend(p, number, e);
+	}
+	return E_OK;
+}
+
+/* Newest first: subdirectories go in before batches, so that this directory's files come next. */
+static struct file_batch *
+plan_start(struct plan *p)
+{
+	struct dir_job *job = p->job;
+	struct flow *flow = job->b->s->flow;
+	struct file_batch *mine = job->batches;
+
+	for (struct dir_job *d = p->subdirs; d != NULL;) {
+		struct flow_task *next = d->task.next;
+
+		flow_add(flow, &d->task);
+		d = (struct dir_job *)next; /* task is the first member */
+	}
+	if (mine == NULL)
+		return NULL;
+	for (struct file_batch *batch = mine->next; batch != NULL; batch = batch->next) {
+		atomic_fetch_add(&job->pins, 1);
+		flow_add(flow, &batch->task);
+	}
+	atomic_fetch_add(&job->pins, 1);
+	return mine;
+}
+
+static enum ecode
+refresh_own_node(struct dir_job *job, struct err *e)
+{
+	struct os_meta m;
+	int sys = job->b->s->os->stat(job->b->s->os, job->fd, "", AT_EMPTY_PATH, &m);
+
+	if (sys < 0)
+		return walk_refusal(e, sys, "stat", job->path);
+	node_from_meta(job->b, &job->up->child[job->up_child].node, &m);
+	return E_OK;
+}
+
+static enum ecode
+job_list(struct dir_job *job, struct err *e)
+{
+	enum ecode rc;
+
+	if (job->vnode != NULL)
+		return list_vnode(job, e);
+	rc = job_open(job, e);
+	if (rc == E_OK)
+		rc = refresh_own_node(job, e);
+	if (rc == E_OK && !job->contents_excluded)
+		rc = list_directory(job, e);
+	if (rc == E_OK)
+		apply_marks(job);
+	return rc;
+}
+
+/* Held until our own children have pinned it in their turn. */
+static void
+unpin_anchor(struct dir_job *job)
+{
+	if (job->up != NULL && job->up->vnode == NULL)
+		job_unpin(job->up->anchor);
+}
+
+/* The directory itself could not be read: it is left out, and the one above goes on. */
+static enum ecode
+job_lost(struct dir_job *job, struct worker *w, struct err *e)
+{
+	struct dir_job *up = job->up;
+	struct child *c = up == NULL ? NULL : &up->child[job->up_child];
+
+	if (c == NULL || !child_refused(up, c, e))
+		return e->code;
+	unpin_anchor(job);
+	job_free(job);
+	return child_finished(up, 1, w, e);
+}
+
+static enum ecode
+job_run(struct flow_task *task, unsigned worker, struct err *e)
+{
+	struct dir_job *job = (struct dir_job *)task; /* task is the first member */
+	struct backup *b = job->b;
+	struct worker *w = &b->worker[worker];
+	struct plan plan = { .job = job };
+	struct file_batch *mine;
+	enum ecode rc = E_OK;
+
+	if (b->s->listener->stop(b->s->listener->arg))
+		return err_set(e, E_INTERRUPTED, 0, "stopped at %s", job->path);
+	rc = job_list(job, e);
+	if (rc != E_OK)
+		return job_lost(job, w, e);
+	rc = load_prev(job, w, e);
+	match_prev(job);
+	for (uint32_t i = 0; rc == E_OK && i < job->n; i++)
+		rc = plan_child(&plan, i, e);
+	if (rc != E_OK)
+		return rc;
+	atomic_store(&job->pending, plan.waiting + 1);
+	mine = plan_start(&plan);
+	if (mine != NULL)
+		rc = batch_run(&mine->task, worker, e);
+	unpin_anchor(job);
+	job_unpin(job);
+	return rc == E_OK ? child_finished(job, 1, w, e) : rc;
+}
+
+/* ---- finishing a directory ---- */
+
+static bool
+same_as_prev(const struct dir_job *job)
+{
+	size_t kept = 0;
+
+	if (!job->has_prev_tree || job->prev_flawed)
+		return false;
+	for (size_t i = 0; i < job->n; i++) {
+		const struct child *c = &job->child[i];
+
+		if (c->state != CHILD_DONE)
+			continue;
+		if (c->prev == NULL || !node_equal(&c->node, c->prev))
+			return false;
+		kept++;
+	}
+	return kept == job->prev_n;
+}
+
+static enum ecode
+write_tree(struct dir_job *job, struct worker *w, struct id *id, struct blob_added *added,
+	struct err *e)
+{
+	struct tree_writer tw;
+	enum ecode rc;
+
+	buf_clear(&w->tree);
+	rc = tree_begin(&tw, &w->tree, e);
+	for (size_t i = 0; rc == E_OK && i < job->n; i++) {
+		if (job->child[i].state == CHILD_DONE)
+			rc = tree_put(&tw, &job->child[i].node, e);
+	}
+	if (rc == E_OK)
+		rc = tree_end(&tw, e);
+	if (rc != E_OK)
+		return rc;
+	blob_id(w->codec, w->tree.p, w->tree.len, id);
+	return commit_blob(
+		job->b->commit, w->codec, BLOB_TREE, id, w->tree.p, w->tree.len, added, e);
+}
+
+static void
+count_dir(struct dir_job *job, struct child *c, const struct blob_added *added)
+{
+	struct backup *b = job->b;
+	struct item_done done = {
+		.path = job->snap_path, .is_dir = true, .metadata_size_in_repo = added->sealed_bytes
+	};
+
+	if (c->prev == NULL) {
+		atomic_fetch_add(&b->dirs_new, 1);
+		done.action = ITEM_NEW;
+	} else if (node_equal(&c->node, c->prev)) {
+		atomic_fetch_add(&b->dirs_unmodified, 1);
+		done.action = ITEM_UNCHANGED;
+	} else {
+		atomic_fetch_add(&b->dirs_changed, 1);
+		done.action = ITEM_MODIFIED;
+	}
+	atomic_fetch_add(&b->s->listener->progress->done_items, 1);
+	if (b->s->listener->item != NULL)
+		b->s->listener->item(b->s->listener->arg, &done);
+}
+
+static enum ecode
+finish_dir(struct dir_job *job, struct worker *w, struct err *e)
+{
+	struct blob_added added = { 0 };
+	struct id id;
+	struct child *c;
+	enum ecode rc = E_OK;
+
+	if (same_as_prev(job))
+		id = job->prev_tree;
+	else
+		rc = write_tree(job, w, &id, &added, e);
+	if (rc != E_OK)
+		return rc;
+	if (job->up == NULL) {
+		job->b->root_tree = id;
+		job->b->root_empty = true;
+		for (size_t i = 0; i < job->n; i++)
+			job->b->root_empty &= job->child[i].state != CHILD_DONE;
+		job->b->root_done = true;
+		return E_OK;
+	}
+	c = &job->up->child[job->up_child];
+	c->node.subtree = id;
+	c->node.has_subtree = true;
+	c->state = CHILD_DONE;
+	count_dir(job, c, &added);
+	return E_OK;
+}
+
+enum ecode
+child_finished(struct dir_job *job, unsigned n, struct worker *w, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	while (rc == E_OK && job != NULL) {
+		struct dir_job *up = job->up;
+
+		if (atomic_fetch_sub(&job->pending, n) != n)
+			return E_OK;
+		rc = finish_dir(job, w, e);
+		job_free(job);
+		job = up;
+		n = 1;
+	}
+	return rc;
+}
+
+enum ecode
+walk_targets(struct backup *b, const struct vnode *root, const struct id *prev_tree, struct err *e)
+{
+	struct dir_job *job;
+	enum ecode rc = job_new(b, NULL, 0, &job, e);
+
+	if (rc == E_OK) {
+		job->vnode = root;
+		job->fd = AT_FDCWD;
+		job->path = "/";
+		job->snap_path = "/";
+		job->has_prev_tree = prev_tree != NULL;
+		if (prev_tree != NULL)
+			job->prev_tree = *prev_tree;
+		flow_add(b->s->flow, &job->task);
+	}
+	if (rc == E_OK)
+		rc = flow_finish(b->s->flow, e);
+	while (b->live != NULL)
+		job_free(b->live);
+	return rc;
+}
