@@ -58,6 +58,7 @@ keyadmin_add(struct session *s, const struct keyadmin_args *args, struct id *id,
 	const struct kdf_params *params = args->params == NULL ? &KEYS_KDF_DEFAULT : args->params;
 	const struct key_labels *labels = args->labels == NULL ? &from_system : args->labels;
 	struct id made;
+	struct err ignored;
 	enum ecode rc =
 		keys_add(s->os, s->store, s->vault->keys, args->password, params, labels, &made, e);
 
