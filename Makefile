@@ -1,0 +1,61 @@
+# A thin front: Meson and Ninja do the building.  `make try` and `make test` set up everything themselves.
+SRC ?= .
+T ?= 60
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+
+.DEFAULT_GOAL := build
+.PHONY: try test build install check-house check bench asan tsan coverage fuzz clean
+
+try: ## build, back up SRC into a vault of your own, prove it, restore it
+	@tools/install-deps build
+	@tools/build release
+	@tools/try build/release/src/cli/holdfast "$(SRC)"
+
+build: ## the release binary: build/release/src/cli/holdfast
+	@tools/install-deps build
+	@tools/build release
+
+test: ## everything: unit, fault loops, interoperability, sanitizers, valgrind, coverage
+	@tools/install-deps build test
+	@tools/run-tests all
+
+asan: ## the whole suite under AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/install-deps build test
+	@tools/run-tests asan
+
+tsan: ## the threaded tests under ThreadSanitizer
+	@tools/install-deps build test
+	@tools/run-tests tsan
+
+coverage: ## line and branch coverage, gated
+	@tools/install-deps build test
+	@tools/run-tests coverage
+
+check-house: ## rooms, imports, headers, errors, format: seconds
+	@tools/check-rooms
+	@tools/check-headers
+	@tools/check-errors
+	@tools/check-format
+	@tools/check-imports
+
+check: ## check-house, warnings of both compilers, analyzers
+	@tools/install-deps build test check
+	@$(MAKE) --no-print-directory check-house
+	@tools/check-warnings
+	@tools/check-analyzers
+
+bench: ## the table of the performance goals, against restic and borg; writes bench/RESULTS.md
+	@tools/install-deps build bench
+	@tools/build release
+	@bench/run build/release/src/cli/holdfast
+
+fuzz: ## every fuzz target for T seconds: make fuzz T=60
+	@tools/install-deps build test
+	@tools/fuzz $(T)
+
+install: build ## to PREFIX (default /usr/local)
+	@meson install -C build/release --no-rebuild
+
+clean:
+	rm -rf build
