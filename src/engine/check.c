@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wire.h"
 #include "engine/check_internal.h"
 
 /* Snapshot records, keys and locks of a vault: 100,000 records of 2 KiB. */

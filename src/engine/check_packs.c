@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wire.h"
 #include "engine/check_internal.h"
 
 #define PACK_BYTES_MAX ((size_t)1 << 32) /* offsets have 32 bits (format document 4) */

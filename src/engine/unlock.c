@@ -1,5 +1,7 @@
 #include "engine/unlock.h"
 
+#include "base/wire.h"
+
 /* Locks of a vault: a few; 64 MiB hold 100,000. */
 #define UNLOCK_ARENA_BYTES ((size_t)64 << 20)
 
