@@ -1,0 +1,430 @@
+/*
+ * The story of a restore: check the destination → choose the snapshot → plan →
+ * (dry run ends) → stage → verify → finish → make durable → promote.
+ * Everything up to the plan only looks; up to the promotion nothing but the
+ * stage changes.
+ */
+#include "engine/restore_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "engine/inspect.h"
+#include "os/io.h"
+
+/* Snapshot records of a whole vault: a million of 1 KiB. */
+#define SNAPSHOTS_ARENA_BYTES ((size_t)1 << 30)
+
+enum ecode
+restore_asked_to_stop(struct restore *r, struct err *e)
+{
+	const struct listener *l = r->s->listener;
+
+	if (!l->stop(l->arg))
+		return E_OK;
+	return err_set(e, E_INTERRUPTED, 0, "the destination %s is as it was", r->args->dest);
+}
+
+/* Written backwards, because a directory knows its parent only: no recursion, no second buffer. */
+enum ecode
+restore_path(const struct restore_dir *d, const char *name, struct buf *out, struct err *e)
+{
+	size_t name_len = name != NULL ? strlen(name) + 1 : 0;
+	size_t len = d->path_len + name_len;
+	enum ecode rc;
+
+	buf_clear(out);
+	rc = buf_reserve(out, len + 1, e);
+	if (rc != E_OK)
+		return rc;
+	out->len = len;
+	out->p[len] = '\0';
+	if (name != NULL) {
+		out->p[d->path_len] = '/';
+		memcpy(out->p + d->path_len + 1, name, name_len - 1);
+	}
+	for (; d->parent != NULL; d = d->parent) {
+		size_t from = d->parent->path_len;
+
+		out->p[from] = '/';
+		memcpy(out->p + from + 1, d->self->name, d->path_len - from - 1);
+	}
+	return E_OK;
+}
+
+const char *
+restore_rel(const struct buf *path)
+{
+	return path->len == 0 ? "" : (const char *)path->p + 1;
+}
+
+bool
+restore_is_damage(enum ecode code)
+{
+	return code == E_STORE_ABSENT ||
+	       (code != E_PATH_UNSAFE && err_row(code)->caller == CALLER_CORRUPT);
+}
+
+void
+restore_tell(struct restore *r, const struct restore_dir *d, const char *name,
+	const struct restore_trouble *t)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2);
+	const struct listener *l = r->s->listener;
+	struct problem problem = {
+		.during = t->during,
+		.code = t->code,
+		.sys = t->sys,
+		.why = t->why,
+		.fatal_for_item = t->fatal_for_item,
+	};
+	struct err ignored;
+
+	/* without memory for the path the problem is told all the same */
+	if (restore_path(d, name, &path, &ignored) != E_OK || path.len == 0)
+		problem.path = name != NULL ? name : "/";
+	else
+		problem.path = (const char *)path.p;
+	atomic_fetch_add(&l->progress->problems, 1);
+	l->problem(l->arg, &problem);
+}
+
+void
+restore_damage(struct restore *r, const struct restore_dir *d, const char *name, enum ecode code,
+	int sys, const char *why)
+{
+	struct restore_trouble t = {
+		.during = "restore",
+		.code = code,
+		.sys = sys,
+		.why = why,
+		.fatal_for_item = true,
+	};
+
+	atomic_fetch_add(&r->damaged, 1);
+	restore_tell(r, d, name, &t);
+}
+
+enum ecode
+restore_open_dir(struct restore *r, struct restore_worker *w, const struct restore_dir *d, int *fd,
+	struct err *e)
+{
+	enum ecode rc;
+
+	if (w->open_dir != d) {
+		io_close(r->s->os, &w->dir_fd);
+		w->open_dir = NULL;
+		rc = restore_path(d, NULL, &w->path, e);
+		if (rc == E_OK)
+			rc = place_open_dir(r->place, restore_rel(&w->path), &w->dir_fd, e);
+		if (rc != E_OK)
+			return rc;
+		w->open_dir = d;
+	}
+	*fd = w->dir_fd;
+	return E_OK;
+}
+
+void
+restore_close_held(struct restore *r)
+{
+	for (unsigned i = 0; i <= r->s->workers; i++) {
+		struct restore_worker *w = &r->worker[i];
+
+		io_close(r->s->os, &w->dir_fd);
+		io_close(r->s->os, &w->file_fd);
+		w->open_dir = NULL;
+		w->open_file = NULL;
+	}
+}
+
+void
+restore_keep_task(struct flow_task *task)
+{
+	(void)task; /* its arena releases it */
+}
+
+enum ecode
+restore_stage_refusal(enum ecode rc, struct err *e)
+{
+	bool writing = rc == E_PLACE_IO || rc == E_PLACE_EXISTS || rc == E_IO || rc == E_IO_UNSURE;
+	bool reading = rc == E_IO_READ || (rc >= E_SRC_MISSING && rc <= E_SRC_VANISHED);
+
+	if (!writing && !reading)
+		return rc;
+	err_note(e, "%s", err_row(rc)->what);
+	e->code = E_STAGE_IO;
+	return E_STAGE_IO;
+}
+
+static enum ecode
+open_workers(struct restore *r, struct err *e)
+{
+	struct session *s = r->s;
+
+	r->worker = calloc((size_t)s->workers + 1, sizeof(*r->worker));
+	if (r->worker == NULL)
+		return err_set(e, E_NOMEM, ENOMEM, "restore workers");
+	for (unsigned i = 0; i <= s->workers; i++)
+		r->worker[i] = (struct restore_worker){
+			.codec = i < s->workers ? s->codec[i] : s->own,
+			.plan = arena_limit(RESTORE_ARENA_BYTES),
+			.nodes = arena_limit(RESTORE_ARENA_BYTES),
+			.scratch = buf_limit(BLOB_PLAIN_MAX_BYTES + SEAL_OVERHEAD),
+			.spare = buf_limit(BLOB_PLAIN_MAX_BYTES + SEAL_OVERHEAD),
+			.plain = buf_limit(BLOB_PLAIN_MAX_BYTES),
+			.path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2),
+			.dir_fd = -1,
+			.file_fd = -1,
+		};
+	return E_OK;
+}
+
+static void
+close_workers(struct restore *r)
+{
+	if (r->worker == NULL)
+		return;
+	restore_close_held(r);
+	for (unsigned i = 0; i <= r->s->workers; i++) {
+		struct restore_worker *w = &r->worker[i];
+
+		arena_done(&w->plan);
+		arena_done(&w->nodes);
+		buf_done(&w->scratch);
+		buf_done(&w->spare);
+		buf_done(&w->plain);
+		buf_done(&w->path);
+		free(w->draft);
+	}
+	free(r->worker);
+	r->worker = NULL;
+}
+
+/* "latest" among records of which some cannot be read would be a guess. */
+static enum ecode
+choose(struct restore *r, struct id *tree, struct err *e)
+{
+	struct session *s = r->s;
+	const struct snapshot *snap = NULL;
+	struct snapshot_list list = { 0 };
+	const char *text = r->args->snapshot, *sub = NULL;
+	enum ecode rc;
+
+	rc = snapshot_list_load(s->vault, s->own, &r->arena, &list, e);
+	if (rc != E_OK)
+		return rc;
+	if (list.unreadable > 0 && strncmp(text, "latest", 6) == 0) {
+		*e = list.first_unreadable;
+		err_note(e, "which snapshot is the latest is not certain; give an id");
+		return e->code;
+	}
+	rc = snapshot_select(&list, r->args->filter, text, &r->arena, &snap, &sub, e);
+	if (rc == E_OK && index_blob_count(s->index) == 0)
+		rc = session_load_index(s, e);
+	if (rc != E_OK)
+		return rc;
+	r->out->snapshot_id = snap->id;
+	*tree = snap->tree;
+	return sub != NULL ? inspect_subtree(s, &snap->tree, sub, tree, e) : E_OK;
+}
+
+static void
+tell_totals(struct restore *r)
+{
+	struct progress *p = r->s->listener->progress;
+
+	r->out->files = r->planned.files;
+	r->out->dirs = r->planned.dirs;
+	r->out->others = r->planned.others;
+	r->out->bytes = r->planned.bytes;
+	r->out->sockets_skipped = r->sockets;
+	atomic_store(&p->total_items, r->planned.files + r->planned.dirs + r->planned.others);
+	atomic_store(&p->total_bytes, r->planned.bytes);
+	atomic_store(&p->totals_final, true);
+}
+
+static enum ecode
+look(struct restore *r, struct err *e)
+{
+	const struct os *os = r->s->os;
+	enum ecode rc;
+	struct id tree;
+
+	rc = restore_dest_check(r, e);
+	if (rc == E_OK && r->args->ownership_by_name)
+		rc = restore_names_open(os, &r->names, e);
+	if (rc == E_OK)
+		rc = space_at(os, r->dest.parent, &r->space, e);
+	if (rc == E_OK)
+		rc = choose(r, &tree, e);
+	if (rc != E_OK)
+		return rc;
+	atomic_store(&r->s->listener->progress->phase, PHASE_SCAN);
+	rc = restore_plan(r, &tree, e);
+	if (rc == E_OK)
+		rc = restore_locate(r, e);
+	if (rc == E_OK)
+		tell_totals(r);
+	return rc;
+}
+
+/* R9: what was planned equals what was done, or it is no success. */
+static enum ecode
+compare_counts(struct restore *r, struct err *e)
+{
+	struct restore_counts done = { .others = r->not_made };
+
+	for (unsigned i = 0; i <= r->s->workers; i++) {
+		done.files += r->worker[i].done.files;
+		done.dirs += r->worker[i].done.dirs;
+		done.others += r->worker[i].done.others;
+		done.bytes += r->worker[i].done.bytes;
+	}
+	if (done.files == r->planned.files && done.dirs == r->planned.dirs &&
+		done.others == r->planned.others && done.bytes == r->planned.bytes)
+		return E_OK;
+	return err_set(e, E_STAGE_VERIFY, 0,
+		"done are %" PRIu64 " of %" PRIu64 " files, %" PRIu64 " of %" PRIu64
+		" directories, %" PRIu64 " of %" PRIu64 " bytes",
+		done.files, r->planned.files, done.dirs, r->planned.dirs, done.bytes,
+		r->planned.bytes);
+}
+
+static enum ecode
+judge_stage(struct restore *r, struct err *e)
+{
+	uint64_t unapplied = r->metadata_problems + r->owner_refused;
+
+	if (r->damaged > 0)
+		return err_set(e, E_RESTORE_DAMAGED, 0, "%" PRIu64 " paths could not be restored",
+			(uint64_t)r->damaged);
+	if (r->args->strict_metadata && unapplied > 0)
+		return err_set(e, E_RESTORE_STRICT, 0, "%" PRIu64 " attributes", unapplied);
+	return compare_counts(r, e);
+}
+
+static void
+note(struct restore *r, const char *event, const char *text)
+{
+	const struct listener *l = r->s->listener;
+
+	l->note(l->arg, event, text);
+}
+
+static void
+note_owners(struct restore *r)
+{
+	struct err text;
+
+	if (r->owner_refused == 0)
+		return;
+	(void)err_set(&text, E_RESTORE_META, 0,
+		"the owner of %" PRIu64 " paths was not applied: not running as root",
+		(uint64_t)r->owner_refused);
+	note(r, "owners_not_applied", text.detail);
+}
+
+static enum ecode
+stage_and_verify(struct restore *r, struct err *e)
+{
+	struct progress *p = r->s->listener->progress;
+	enum ecode rc;
+
+	atomic_store(&p->phase, PHASE_WORK);
+	note(r, "staging", r->dest.run_path);
+	rc = restore_stage_make(r, e);
+	if (rc == E_OK)
+		rc = restore_stage(r, e);
+	if (rc == E_OK)
+		rc = judge_stage(r, e);
+	if (rc != E_OK)
+		return restore_stage_refusal(rc, e);
+	atomic_store(&p->phase, PHASE_VERIFY);
+	note(r, "verifying", r->dest.run_path);
+	rc = r->args->verify == VERIFY_NONE ? E_OK : restore_verify(r, e);
+	if (rc == E_OK)
+		rc = restore_finish(r, e);
+	if (rc == E_OK && r->args->strict_metadata)
+		rc = judge_stage(r, e);
+	return restore_stage_refusal(rc, e);
+}
+
+static enum ecode
+work(struct restore *r, struct err *e)
+{
+	enum ecode rc = look(r, e);
+
+	if (rc != E_OK || r->args->dry_run)
+		return rc;
+	rc = stage_and_verify(r, e);
+	if (rc == E_OK)
+		rc = restore_asked_to_stop(r, e);
+	if (rc != E_OK)
+		return rc;
+	restore_close_held(r);
+	atomic_store(&r->s->listener->progress->phase, PHASE_PROMOTE);
+	rc = restore_promote(r, e);
+	if (rc == E_OK)
+		note(r, "promoted", r->dest.path);
+	return rc;
+}
+
+static void
+give_result(struct restore *r, enum ecode rc, struct err *e)
+{
+	struct restore_result *out = r->out;
+
+	out->metadata_problems = r->metadata_problems;
+	out->sockets_skipped = r->sockets;
+	for (unsigned i = 0; r->worker != NULL && i <= r->s->workers; i++) {
+		out->verified_files += r->worker[i].verified.files;
+		out->verified_bytes += r->worker[i].verified.bytes;
+	}
+	note_owners(r);
+	if (rc != E_OK && !out->promoted && r->dest.root_made) {
+		out->stage = strdup(r->dest.run_path);
+		err_note(e, "the stage is kept: %s", r->dest.run_path);
+	}
+}
+
+enum ecode
+restore_run(struct session *s, const struct restore_args *args, struct restore_result *out,
+	struct err *e)
+{
+	struct restore r = {
+		.s = s,
+		.args = args,
+		.out = out,
+		.arena = arena_limit(SNAPSHOTS_ARENA_BYTES),
+		.dest = { .parent_fd = -1, .stage_fd = -1, .run_fd = -1, .root_fd = -1 },
+		.privileged = s->os->ids(s->os).uid == 0,
+	};
+	enum ecode rc;
+
+	*out = (struct restore_result){ 0 };
+	rc = open_workers(&r, e);
+	if (rc == E_OK)
+		rc = work(&r, e);
+	give_result(&r, rc, e);
+	close_workers(&r);
+	place_close(&r.place);
+	restore_dest_done(&r, out->stage != NULL);
+	restore_names_close(&r.names);
+	free(r.dirs);
+	free(r.uses);
+	free(r.ranges);
+	free(r.links);
+	arena_done(&r.arena);
+	return rc;
+}
+
+void
+restore_result_done(struct restore_result *r)
+{
+	free((void *)(uintptr_t)r->stage);
+	r->stage = NULL;
+}

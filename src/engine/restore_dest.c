@@ -1,0 +1,352 @@
+/*
+ * The destination and the stage beside it.  Everything is reached from the
+ * parent's descriptor, which is opened once; names of others are never
+ * followed.  The stage's root gets the rights of the directory it replaces, or
+ * 0755: what mkdir would give cannot be asked without changing the umask.
+ */
+#include "engine/restore_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "fs/walk.h"
+#include "os/io.h"
+
+#define STAGE_SUFFIX     ".holdfast_stage"
+#define STAGE_ROOT       "stage_root"
+#define DEST_FRESH_MODE  0755
+#define DIR_FLAGS        (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#define EMPTY_DENT_BYTES 4096 /* one getdents call: "." and ".." and whatever else */
+
+/* ---- texts ---- */
+
+static enum ecode
+name_texts(struct restore *r, struct err *e)
+{
+	autoclean(buf_done) struct buf clean = buf_limit(PATH_TEXT_MAX);
+	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX);
+	struct restore_dest *d = &r->dest;
+	size_t base_len;
+	enum ecode rc;
+
+	rc = path_clean(&clean, r->args->dest, strlen(r->args->dest), e);
+	if (rc == E_OK)
+		rc = arena_str(&r->arena, clean.p, clean.len, &d->path, e);
+	if (rc != E_OK)
+		return rc;
+	d->base = path_base(d->path);
+	base_len = strlen(d->base);
+	if (strcmp(d->path, "/") == 0)
+		return err_set(e, E_DEST_MOUNT, 0, "%s", d->path);
+	if (!name_is_safe(d->base, base_len) ||
+		!name_is_safe(r->args->run_id, strlen(r->args->run_id)))
+		return err_set(
+			e, E_DEST_NOT_DIR, 0, "%s: give the directory by its own name", d->path);
+	if (clean.len == base_len)
+		d->parent = ".";
+	else if (clean.len == base_len + 1)
+		d->parent = "/";
+	else
+		rc = arena_str(&r->arena, clean.p, clean.len - base_len - 1, &d->parent, e);
+	if (rc == E_OK)
+		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX "/%s", d->path, r->args->run_id);
+	if (rc == E_OK)
+		rc = arena_str(&r->arena, text.p, text.len, &d->run_path, e);
+	buf_clear(&text);
+	if (rc == E_OK)
+		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX, d->base);
+	if (rc == E_OK)
+		rc = arena_str(&r->arena, text.p, text.len, &d->stage_name, e);
+	return rc;
+}
+
+/* ---- looking ---- */
+
+static enum ecode
+open_parent(struct restore *r, struct os_meta *meta, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	int rc;
+
+	do
+		rc = os->open(os, AT_FDCWD, d->parent, DIR_FLAGS, 0);
+	while (rc == -EINTR);
+	if (rc < 0)
+		return err_set(e, E_DEST_PARENT, -rc, "open %s", d->parent);
+	d->parent_fd = rc;
+	rc = os->stat(os, d->parent_fd, "", AT_EMPTY_PATH, meta);
+	return rc < 0 ? err_set(e, E_DEST_PARENT, -rc, "stat %s", d->parent) : E_OK;
+}
+
+static bool
+only_dots(const void *records, size_t len)
+{
+	struct os_dirent ent;
+	size_t at = 0;
+
+	while (os_dirent_next(records, len, &at, &ent))
+		if (strcmp(ent.name, ".") != 0 && strcmp(ent.name, "..") != 0)
+			return false;
+	return true;
+}
+
+static enum ecode
+check_empty(struct restore *r, struct err *e)
+{
+	autoclean(io_fd_done) struct io_fd dir = { .os = r->s->os, .fd = -1 };
+	const struct os *os = r->s->os;
+	_Alignas(16) uint8_t records[EMPTY_DENT_BYTES];
+	ssize_t got = 1;
+	int rc;
+
+	do
+		rc = os->open(os, r->dest.parent_fd, r->dest.base, DIR_FLAGS | O_NOFOLLOW, 0);
+	while (rc == -EINTR);
+	if (rc < 0)
+		return err_set(e, E_DEST_NOT_DIR, -rc, "open %s", r->dest.path);
+	dir.fd = rc;
+	while (got > 0) {
+		got = os->getdents(os, dir.fd, records, sizeof(records));
+		if (got == -EINTR)
+			got = 1;
+		else if (got < 0)
+			return err_set(e, E_DEST_NOT_EMPTY, (int)-got, "%s could not be listed",
+				r->dest.path);
+		else if (!only_dots(records, (size_t)got))
+			return err_set(e, E_DEST_NOT_EMPTY, 0, "%s", r->dest.path);
+	}
+	return E_OK;
+}
+
+enum ecode
+restore_dest_check(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	struct os_meta parent;
+	enum ecode rc;
+	int got;
+
+	rc = name_texts(r, e);
+	if (rc == E_OK)
+		rc = open_parent(r, &parent, e);
+	if (rc != E_OK)
+		return rc;
+	got = os->stat(os, d->parent_fd, d->base, AT_SYMLINK_NOFOLLOW, &d->meta);
+	if (got == -ENOENT)
+		return E_OK;
+	if (got < 0 || !S_ISDIR(d->meta.mode))
+		return err_set(e, E_DEST_NOT_DIR, got < 0 ? -got : 0, "%s", d->path);
+	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
+		return err_set(e, E_DEST_MOUNT, 0, "%s", d->path);
+	d->exists = true;
+	return check_empty(r, e);
+}
+
+/* ---- the stage ---- */
+
+static enum ecode
+stage_refused(struct err *e, int rc, const char *call, const char *path)
+{
+	if (rc == -EEXIST)
+		return err_set(e, E_PLACE_EXISTS, EEXIST, "%s", path);
+	return io_refusal(e, E_STAGE_IO, rc, call, path);
+}
+
+static enum ecode
+open_made(struct restore *r, int parent, const char *name, int *fd, struct err *e)
+{
+	const struct os *os = r->s->os;
+	int rc = os->open(os, parent, name, DIR_FLAGS | O_NOFOLLOW, 0);
+
+	if (rc < 0)
+		return stage_refused(e, rc, "open", name);
+	*fd = rc;
+	return E_OK;
+}
+
+/* One for all restores to this destination; somebody else's would be a trap. */
+static enum ecode
+make_stage_dir(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	struct os_meta m;
+	enum ecode rc;
+	int got = os->mkdir(os, d->parent_fd, d->stage_name, 0700);
+
+	if (got < 0 && got != -EEXIST)
+		return stage_refused(e, got, "mkdir", d->stage_name);
+	d->stage_made = true; /* removed again only when empty */
+	rc = open_made(r, d->parent_fd, d->stage_name, &d->stage_fd, e);
+	if (rc != E_OK || got >= 0)
+		return rc;
+	got = os->stat(os, d->stage_fd, "", AT_EMPTY_PATH, &m);
+	if (got < 0)
+		return stage_refused(e, got, "stat", d->stage_name);
+	if (m.uid != os->ids(os).uid || (m.mode & 022) != 0)
+		return err_set(e, E_PLACE_EXISTS, 0, "%s belongs to somebody else", d->stage_name);
+	return E_OK;
+}
+
+static enum ecode
+make_root(struct restore *r, struct err *e)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+	struct restore_dest *d = &r->dest;
+	enum ecode rc;
+
+	rc = buf_printf(&path, e, "%s/" STAGE_ROOT, d->run_path);
+	if (rc == E_OK)
+		rc = buf_add_byte(&path, '\0', e);
+	if (rc == E_OK)
+		rc = place_open(r->s->os, (const char *)path.p, &r->place, e);
+	if (rc == E_OK)
+		rc = place_open_dir(r->place, "", &d->root_fd, e);
+	return rc;
+}
+
+/* The path was walked again for the place: it must have led to what this run made. */
+static enum ecode
+check_root(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	struct os_meta made, opened;
+	int rc = os->stat(os, d->run_fd, STAGE_ROOT, AT_SYMLINK_NOFOLLOW, &made);
+
+	if (rc >= 0)
+		rc = os->stat(os, d->root_fd, "", AT_EMPTY_PATH, &opened);
+	if (rc < 0)
+		return stage_refused(e, rc, "stat", d->run_path);
+	if (made.ino != opened.ino || made.dev != opened.dev)
+		return err_set(
+			e, E_PATH_UNSAFE, 0, "%s was exchanged while it was opened", d->run_path);
+	return E_OK;
+}
+
+enum ecode
+restore_stage_make(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	enum ecode rc = make_stage_dir(r, e);
+	int got;
+
+	if (rc != E_OK)
+		return rc;
+	got = os->mkdir(os, d->stage_fd, r->args->run_id, 0700);
+	if (got < 0)
+		return stage_refused(e, got, "mkdir", d->run_path);
+	d->run_made = true;
+	rc = open_made(r, d->stage_fd, r->args->run_id, &d->run_fd, e);
+	if (rc != E_OK)
+		return rc;
+	got = os->mkdir(os, d->run_fd, STAGE_ROOT, 0700);
+	if (got < 0)
+		return stage_refused(e, got, "mkdir " STAGE_ROOT " in", d->run_path);
+	d->root_made = true;
+	rc = make_root(r, e);
+	return rc == E_OK ? check_root(r, e) : rc;
+}
+
+/* ---- promotion ---- */
+
+static enum ecode
+describe_root(struct restore *r, struct err *e)
+{
+	const struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	struct os_ids me = os->ids(os);
+	int rc = 0;
+
+	if (d->exists && (d->meta.uid != me.uid || d->meta.gid != me.gid))
+		rc = os->chown(os, d->root_fd, NULL, d->meta.uid, d->meta.gid, 0);
+	if (rc == -EPERM && !r->privileged)
+		rc = 0; /* somebody else's empty directory in a place we may write: it becomes ours */
+	if (rc >= 0)
+		rc = os->chmod(
+			os, d->root_fd, NULL, d->exists ? d->meta.mode & 07777 : DEST_FRESH_MODE);
+	return rc < 0 ? io_refusal(e, E_STAGE_IO, rc, "describe", d->run_path) : E_OK;
+}
+
+/*
+ * Everything below the root reaches the medium before its name does.  syncfs
+ * reports write-back errors since the descriptor was opened, which was before
+ * the first write.  Not supported (ENOSYS, EINVAL, ENOTSUP) is not an excuse.
+ */
+static enum ecode
+make_durable(struct restore *r, struct err *e)
+{
+	const struct os *os = r->s->os;
+	int rc = os->syncfs(os, r->dest.root_fd);
+
+	if (rc >= 0)
+		rc = os->fsync(os, r->dest.run_fd);
+	return rc < 0 ? io_refusal(e, E_STAGE_IO, rc, "syncfs", r->dest.run_path) : E_OK;
+}
+
+/*
+ * A directory's rename replaces nothing but an empty directory, so the plain
+ * form is safe where RENAME_NOREPLACE is not known.
+ */
+static int
+rename_into_place(struct restore *r)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	unsigned flags = d->exists ? 0 : RENAME_NOREPLACE;
+	int rc = os->rename(os, d->run_fd, STAGE_ROOT, d->parent_fd, d->base, flags);
+
+	if (flags != 0 && (rc == -EINVAL || rc == -ENOSYS))
+		rc = os->rename(os, d->run_fd, STAGE_ROOT, d->parent_fd, d->base, 0);
+	return rc;
+}
+
+enum ecode
+restore_promote(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	enum ecode rc;
+	int got;
+
+	rc = describe_root(r, e);
+	if (rc == E_OK)
+		rc = make_durable(r, e);
+	if (rc != E_OK)
+		return rc;
+	got = rename_into_place(r);
+	if (got < 0)
+		return err_set(e, E_PROMOTE, -got, "rename to %s", d->path);
+	r->out->promoted = true;
+	d->root_made = false;
+	got = os->fsync(os, d->parent_fd);
+	if (got < 0)
+		return err_set(e, E_IO_UNSURE, -got, "%s is complete and in place; fsync of %s",
+			d->path, d->parent);
+	return E_OK;
+}
+
+/* Leftovers are named by the next look at the destination's parent; removing them may fail. */
+void
+restore_dest_done(struct restore *r, bool keep_stage)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+
+	if (!keep_stage && d->run_fd >= 0 && d->root_made)
+		(void)os->unlink(os, d->run_fd, STAGE_ROOT, AT_REMOVEDIR);
+	if (!keep_stage && d->run_made)
+		(void)os->unlink(os, d->stage_fd, r->args->run_id, AT_REMOVEDIR);
+	if (!keep_stage && d->stage_made)
+		(void)os->unlink(os, d->parent_fd, d->stage_name, AT_REMOVEDIR);
+	io_close(os, &d->root_fd);
+	io_close(os, &d->run_fd);
+	io_close(os, &d->stage_fd);
+	io_close(os, &d->parent_fd);
+}

@@ -1,0 +1,244 @@
+/*
+ * The inside of a restore, shared by restore*.c only.
+ *
+ * A snapshot's directory is a `struct restore_dir`, whose entries stand in one
+ * array in ascending order of names.  Four passes go over them, each on the
+ * session's flow: plan (load trees), stage (create, write), verify (list, read
+ * again), finish (what only the directories still lack).  Plans live in the
+ * arenas of the workers that made them, contents never do.
+ */
+#ifndef HF_ENGINE_RESTORE_INTERNAL_H
+#define HF_ENGINE_RESTORE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "engine/restore.h"
+#include "fs/meta.h"
+#include "fs/place.h"
+#include "fs/space.h"
+#include "repo/tree.h"
+
+/* Plans of one worker: at about 200 bytes an entry some 20 million entries. */
+#define RESTORE_ARENA_BYTES   ((size_t)1 << 32)
+/* Neighbouring blobs of a pack travel together across gaps up to this (format document 11.5). */
+#define RESTORE_GAP_BYTES     (1U << 20)
+/* One request; half a pack, so that both workers' buffers stay below the memory goal (performance.md). */
+#define RESTORE_RANGE_BYTES   (8U << 20)
+/* Files written in one task: enough that handing over costs nothing, few enough to share and to stop soon. */
+#define RESTORE_RANGE_USES    512
+/* Verification of a larger file is shared out in parts of about this size. */
+#define RESTORE_VERIFY_BYTES  (UINT64_C(32) << 20)
+/* Kept free at the destination beyond what the plan needs: journals, directories that grow. */
+#define RESTORE_RESERVE_BYTES (UINT64_C(4) << 20)
+#define RESTORE_BLOCK_BYTES   UINT64_C(4096) /* what a file is rounded up to */
+#define RESTORE_LINK_BATCH    256
+
+struct restore;
+struct restore_dir;
+struct restore_item;
+
+/* What few entries have. */
+struct restore_extra {
+	const struct meta_xattr *xattrs;
+	size_t xattr_count;
+	const char *target; /* symlinks; NUL-terminated */
+	uint64_t rdev;
+	uint64_t inode, device_id; /* links > 1 only, else 0 */
+	uint32_t names;            /* names this inode gets; counted at the primary */
+};
+
+struct restore_item {
+	const char *name;        /* NUL-terminated */
+	struct restore_dir *dir; /* that holds it */
+	enum node_type type;
+	uint32_t st_mode; /* permission bits and above, without the type */
+	uint32_t uid, gid;
+	struct instant mtime, atime;
+	uint64_t size;
+	const struct id *content;    /* files: blobs; directories: the subtree */
+	size_t content_count;        /* 0 for directories */
+	struct restore_extra *extra; /* NULL: none */
+	union {
+		struct restore_dir *child;    /* directories */
+		struct restore_item *link_to; /* others: the first name of this inode, or NULL */
+	} to;
+	_Atomic size_t left; /* blobs that are not written yet */
+	atomic_bool damaged,
+		skipped; /* skipped: could not be made (device without the privilege) */
+};
+
+struct restore_dir {
+	struct flow_task task; /* first: tasks are cast back */
+	struct restore *run;
+	struct restore_dir *parent;      /* NULL: the root */
+	const struct restore_item *self; /* the root's has no name */
+	struct restore_item *items;
+	size_t count;
+	size_t path_len; /* bytes of "/a/b"; 0 for the root */
+	uint32_t depth;
+	struct restore_dir *next; /* all directories of the worker that planned it */
+	atomic_bool wanted;       /* something in it, or it itself, was selected */
+	atomic_uint pending;      /* child directories that are not finished */
+};
+
+/* One place where one blob belongs. */
+struct restore_use {
+	uint32_t pack_no, offset, length, ulen;
+	uint32_t seq;  /* order of planning, so that equal places sort the same way every time */
+	uint32_t blob; /* number within the file */
+	struct restore_item *item;
+	uint64_t at; /* byte in the file */
+};
+
+/* Everything between two bytes of a pack. */
+struct restore_range {
+	struct flow_task task;
+	struct restore *run;
+	size_t first, count; /* uses */
+	uint64_t start, len; /* bytes in the pack */
+};
+
+struct restore_counts {
+	uint64_t files, dirs, others, bytes;
+};
+
+/* One thread's own things.  The last one belongs to the thread that runs the restore. */
+struct restore_worker {
+	struct blob_codec *codec;
+	struct arena plan;  /* entries, names, tasks */
+	struct arena nodes; /* of the tree in hand */
+	struct buf scratch, spare, plain,
+		path;               /* spare: for another copy, while scratch holds a range */
+	struct restore_item *draft; /* entries of the tree in hand */
+	size_t draft_count, draft_cap;
+	struct restore_dir *dirs;
+	const struct restore_dir *open_dir; /* whose descriptor is held; NULL: none */
+	int dir_fd;
+	const struct restore_item *open_file;
+	int file_fd;
+	struct restore_counts done, verified;
+};
+
+struct restore_names; /* restore_owner.c */
+
+struct restore_dest {
+	const char *path, *parent, *base; /* cleaned; base is one safe name */
+	const char *stage_name;           /* "<base>.holdfast_stage" */
+	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
+	int parent_fd, stage_fd, run_fd, root_fd;
+	bool exists;                          /* an empty directory, to be replaced */
+	struct os_meta meta;                  /* of it */
+	bool stage_made, run_made, root_made; /* by this run, and still there */
+};
+
+struct restore {
+	struct session *s;
+	const struct restore_args *args;
+	struct restore_result *out;
+	struct arena arena; /* of the thread that runs the restore */
+	struct restore_dest dest;
+	struct place *place;
+	struct restore_names *names; /* NULL unless by name */
+	struct space space;
+	bool privileged;               /* runs as root */
+	struct restore_worker *worker; /* s->workers + 1 */
+	struct restore_dir *root;
+	struct restore_dir **dirs; /* wanted ones, parents before children */
+	size_t dir_count;
+	struct restore_use *uses; /* by pack and offset once sorted */
+	size_t use_count;
+	struct restore_range *ranges;
+	size_t range_count;
+	struct restore_item **links; /* second and later names */
+	size_t link_count;
+	struct restore_counts planned;
+	_Atomic uint64_t planned_items; /* grows while planning */
+	_Atomic uint64_t damaged, verify_failed, metadata_problems, owner_refused, sockets,
+		not_made;
+	atomic_bool generic_noted;
+};
+
+/* ---- restore.c: what every pass needs ---- */
+/* Asked between items: E_INTERRUPTED once the listener wants an end. */
+enum ecode restore_asked_to_stop(struct restore *r, struct err *e) must_check;
+/* "/a/b/name" replaces `out`, NUL-terminated (not counted); name NULL: the directory itself ("" for the root). */
+enum ecode restore_path(
+	const struct restore_dir *d, const char *name, struct buf *out, struct err *e) must_check;
+/* The same without the leading slash, for place_*. */
+const char *restore_rel(const struct buf *path);
+/* True when the refusal means that the vault lacks something, so that the rest may go on. */
+bool restore_is_damage(enum ecode code);
+/* Tell one path's problem.  name NULL: the directory itself. */
+struct restore_trouble {
+	const char *during;
+	enum ecode code;
+	int sys;
+	const char *why;
+	bool fatal_for_item;
+};
+void restore_tell(struct restore *r, const struct restore_dir *d, const char *name,
+	const struct restore_trouble *t);
+/* The same for an entry that cannot be restored. */
+void restore_damage(struct restore *r, const struct restore_dir *d, const char *name,
+	enum ecode code, int sys, const char *why);
+/* The descriptor of a staged directory, held by the worker until it needs another. */
+enum ecode restore_open_dir(struct restore *r, struct restore_worker *w,
+	const struct restore_dir *d, int *fd, struct err *e) must_check;
+void restore_close_held(struct restore *r);     /* of all workers */
+void restore_keep_task(struct flow_task *task); /* drop for tasks that live in an arena */
+/* Refusals of writing below the stage become E_STAGE_IO; E_IO_SPACE and others stay. */
+enum ecode restore_stage_refusal(enum ecode rc, struct err *e) must_check;
+
+/* ---- restore_plan.c ---- */
+/* Load and select everything below `tree`; tells damage, refuses unsafe names. */
+enum ecode restore_plan(struct restore *r, const struct id *tree, struct err *e) must_check;
+
+/* ---- restore_locate.c ---- */
+/* Order directories, find hard links, locate every blob, check sizes, count, and compare with the space there is. */
+enum ecode restore_locate(struct restore *r, struct err *e) must_check;
+bool restore_is_link(const struct restore_item *item); /* a second or later name */
+
+/* ---- restore_dest.c ---- */
+enum ecode restore_dest_check(struct restore *r, struct err *e) must_check; /* writes nothing */
+enum ecode restore_stage_make(struct restore *r, struct err *e) must_check;
+enum ecode restore_promote(struct restore *r, struct err *e) must_check;
+void restore_dest_done(struct restore *r, bool keep_stage);
+
+/* ---- restore_stage.c ---- */
+enum ecode restore_stage(struct restore *r, struct err *e) must_check;
+/* Directories' own metadata, deepest first; modes that would have hindered the verification. */
+enum ecode restore_finish(struct restore *r, struct err *e) must_check;
+
+/* ---- restore_write.c: one entry ---- */
+/* Create, write, describe, close: a file of at most one blob. */
+enum ecode restore_write_whole(struct restore *r, struct restore_worker *w,
+	struct restore_item *item, struct slice data, struct err *e) must_check;
+/* Create at full length; parts follow. */
+enum ecode restore_write_begin(struct restore *r, struct restore_worker *w,
+	struct restore_item *item, struct err *e) must_check;
+enum ecode restore_write_part(struct restore *r, struct restore_worker *w,
+	const struct restore_use *use, struct slice data, struct err *e) must_check;
+enum ecode restore_file_release(
+	struct restore *r, struct restore_worker *w, struct err *e) must_check;
+/* Symlinks, devices, fifos. */
+enum ecode restore_write_other(struct restore *r, struct restore_worker *w,
+	struct restore_item *item, struct err *e) must_check;
+/* Put the entry's metadata on a descriptor (name NULL) or a name; problems are told, not returned. */
+void restore_describe(struct restore *r, const struct restore_item *item, int fd, const char *name);
+void restore_item_done(
+	struct restore *r, struct restore_worker *w, const struct restore_item *item);
+/* Its final mode would keep us from reading it again: set after the verification. */
+bool restore_mode_is_late(const struct restore *r, const struct restore_item *item);
+
+/* ---- restore_verify.c ---- */
+enum ecode restore_verify(struct restore *r, struct err *e) must_check;
+
+/* ---- restore_owner.c: names to numbers, from /etc/passwd and /etc/group ---- */
+enum ecode restore_names_open(
+	const struct os *os, struct restore_names **out, struct err *e) must_check;
+void restore_names_close(struct restore_names **n);
+/* `number` itself when the name is empty or unknown. */
+uint32_t restore_user_number(const struct restore_names *n, struct slice name, uint32_t number);
+uint32_t restore_group_number(const struct restore_names *n, struct slice name, uint32_t number);
+
+#endif
