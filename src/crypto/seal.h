@@ -13,7 +13,7 @@
 #define SEAL_OVERHEAD  32 /* IV and tag */
 
 struct sealer;
-/* The keyring and the table must outlive the sealer. */
+/* The keyring and the table must outlive the sealer.  os may be NULL for one that only opens. */
 enum ecode sealer_open(const struct keyring *k, const struct os *os, struct sealer **out, struct err *e) must_check;
 void sealer_close(struct sealer **s);
 /* Append IV ‖ ciphertext ‖ tag.  E_RANDOM, E_NOMEM, E_LIMIT */
