@@ -1,0 +1,403 @@
+/* backup: flags → engine/backup; summary and JSON as restic's, and what is ours. */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "cli/job.h"
+#include "cli/pick.h"
+#include "cli/targets.h"
+#include "cli/units.h"
+#include "engine/backup.h"
+
+#define READ_CONCURRENCY_MAX 64 /* SESSION_WORKERS_MAX */
+#define SUMMARY_MAX_BYTES    (64U << 10)
+
+struct backup_words { /* everything the command line said */
+	struct backup_args args;
+	struct targets targets;
+	struct rules *excludes;
+	struct exclude_if_present *marks;
+	enum compression compression;
+	unsigned threads;
+};
+
+static void
+words_done(struct backup_words *w)
+{
+	if (w->excludes != NULL)
+		rules_close(&w->excludes);
+}
+
+static enum ecode
+take_marks(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const struct flag_value *given = &cli->opt->flags[FLAG_EXCLUDE_IF_PRESENT];
+	size_t n = 0;
+	void *room;
+	enum ecode rc = arena_alloc(
+		&cli->arena, (given->n + 1) * sizeof(struct exclude_if_present), &room, e);
+
+	if (rc != E_OK)
+		return rc;
+	w->marks = room;
+	for (size_t i = 0; i < given->n; i++) {
+		const char *colon = strchr(given->v[i], ':');
+
+		if (given->v[i][0] == '\0' || colon == given->v[i])
+			return err_set(e, E_USAGE, 0,
+				"--exclude-if-present %s: a file name is missing", given->v[i]);
+		w->marks[n].name = colon == NULL ? given->v[i]
+						 : cli_text(cli, "%.*s", (int)(colon - given->v[i]),
+							   given->v[i]);
+		w->marks[n].header = colon == NULL ? NULL : colon + 1;
+		n++;
+	}
+	if (flag_given(cli->opt, FLAG_EXCLUDE_CACHES)) {
+		w->marks[n].name = "CACHEDIR.TAG"; /* format document, appendix A */
+		w->marks[n].header = "Signature: 8a477f597d28d172789f06886806bc55";
+		n++;
+	}
+	w->args.if_present = w->marks;
+	w->args.if_present_count = n;
+	return E_OK;
+}
+
+static enum ecode
+take_excludes(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	static const struct pick_flags flags = { FLAG_EXCLUDE, FLAG_IEXCLUDE, FLAG_EXCLUDE_FILE,
+		FLAG_IEXCLUDE_FILE };
+	const struct options *o = cli->opt;
+	enum ecode rc = pick_rules(cli, &flags, &w->excludes, e);
+
+	if (rc == E_OK)
+		rc = take_marks(cli, w, e);
+	if (rc == E_OK && flag_given(o, FLAG_EXCLUDE_LARGER_THAN))
+		rc = bytes_from_person("exclude-larger-than",
+			flag_text(o, FLAG_EXCLUDE_LARGER_THAN), &w->args.exclude_larger_than, e);
+	w->args.excludes = w->excludes;
+	w->args.exclude_texts = o->flags[FLAG_EXCLUDE].v;
+	w->args.exclude_text_count = o->flags[FLAG_EXCLUDE].n;
+	w->args.one_file_system = flag_given(o, FLAG_ONE_FILE_SYSTEM);
+	return rc;
+}
+
+/* Compression, pack size and concurrency: flag or variable; a wrong value refuses before anything is opened. */
+static enum ecode
+take_sizes(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const struct settings *set = &cli->set;
+	uint64_t v;
+	enum ecode rc = E_OK;
+
+	if (set->compression != NULL && !compression_parse(set->compression, &w->compression))
+		return err_set(e, E_USAGE, 0,
+			"compression %s: give auto, off, fastest, better or max", set->compression);
+	if (set->pack_size != NULL) {
+		rc = number_from_person("pack size", set->pack_size, PACK_TARGET_MIN_BYTES >> 20,
+			PACK_TARGET_MAX_BYTES >> 20, &v, e);
+		if (rc == E_OK)
+			w->args.pack_target_bytes = (uint32_t)v << 20;
+	}
+	w->threads = cli->os->cpus(cli->os);
+	if (rc == E_OK && set->read_concurrency != NULL) {
+		rc = number_from_person(
+			"read concurrency", set->read_concurrency, 1, READ_CONCURRENCY_MAX, &v, e);
+		if (rc == E_OK && v > w->threads)
+			w->threads = (unsigned)v;
+	}
+	return rc;
+}
+
+static enum ecode
+take_stdin(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+	const char *name = flag_text(o, FLAG_STDIN_FILENAME);
+	bool command = flag_given(o, FLAG_STDIN_FROM_COMMAND);
+
+	if (flag_given(o, FLAG_FILES_FROM) || flag_given(o, FLAG_FILES_FROM_RAW) ||
+		flag_given(o, FLAG_FILES_FROM_VERBATIM))
+		return err_set(e, E_USAGE, 0, "--stdin and --files-from: give one of them");
+	if (!command && o->arg_count > 0)
+		return err_set(e, E_USAGE, 0, "--stdin saves standard input; \"%s\" is too much",
+			o->args[0]);
+	if (command && o->arg_count == 0)
+		return err_set(e, E_USAGE, 0, "--stdin-from-command needs a command after --");
+	w->args.stdin_name = name == NULL ? "stdin" : name;
+	w->args.stdin_fd = STDIN_FILENO;
+	/* argv of the process: nobody writes to it, the engine's type is execve's */
+	w->args.stdin_command = command ? (char *const *)(uintptr_t)o->args : NULL;
+	return E_OK;
+}
+
+static enum ecode
+take_sources(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	enum ecode rc;
+
+	if (flag_given(cli->opt, FLAG_STDIN) || flag_given(cli->opt, FLAG_STDIN_FROM_COMMAND))
+		return take_stdin(cli, w, e);
+	rc = targets_collect(cli, &w->targets, e);
+	if (rc == E_OK && w->targets.n == 0)
+		rc = err_set(e, E_SRC_NONE, 0, "no target was named, or no list named one");
+	w->args.targets = w->targets.v;
+	w->args.target_count = w->targets.n;
+	return rc;
+}
+
+static enum ecode
+take_unreadable(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const char *text = flag_text(cli->opt, FLAG_ON_UNREADABLE);
+
+	w->args.on_unreadable = UNREADABLE_REFUSE;
+	if (text == NULL || strcmp(text, "refuse") == 0)
+		return E_OK;
+	w->args.on_unreadable = UNREADABLE_RECORD;
+	if (strcmp(text, "record") == 0)
+		return E_OK;
+	return err_set(e, E_USAGE, 0, "--on-unreadable %s: give refuse or record", text);
+}
+
+static enum ecode
+take_words(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+	struct backup_args *args = &w->args;
+	const char *host = flag_text(o, FLAG_HOST);
+	enum ecode rc = take_sizes(cli, w, e);
+
+	args->host = host == NULL ? cli->set.host : host;
+	args->parent = flag_text(o, FLAG_PARENT);
+	args->force = flag_given(o, FLAG_FORCE);
+	args->dry_run = flag_given(o, FLAG_DRY_RUN);
+	args->with_atime = flag_given(o, FLAG_WITH_ATIME);
+	args->ignore_ctime = flag_given(o, FLAG_IGNORE_CTIME);
+	args->ignore_inode = flag_given(o, FLAG_IGNORE_INODE);
+	args->skip_if_unchanged = flag_given(o, FLAG_SKIP_IF_UNCHANGED);
+	args->program_version = CLI_VERSION_TEXT;
+	if (rc == E_OK)
+		rc = take_unreadable(cli, w, e);
+	if (rc == E_OK && flag_given(o, FLAG_TIME)) {
+		args->time_given = true;
+		rc = time_from_person(flag_text(o, FLAG_TIME), &args->time, e);
+	}
+	if (rc == E_OK)
+		rc = pick_words(cli, &o->flags[FLAG_TAG], &args->tags, &args->tag_count, e);
+	if (rc == E_OK)
+		rc = take_excludes(cli, w, e);
+	return rc == E_OK ? take_sources(cli, w, e) : rc;
+}
+
+/* ---- telling ---- */
+
+static void
+put(struct json_out *w, const char *key, uint64_t v)
+{
+	json_put_key(w, key);
+	json_put_u64(w, v);
+}
+
+static void
+put_time(struct json_out *w, const char *key, struct instant t)
+{
+	char text[INSTANT_TEXT_MAX];
+
+	(void)instant_format(t, text);
+	json_put_key(w, key);
+	json_put_str(w, text);
+}
+
+static double
+spent_s(const struct snapshot_summary *s)
+{
+	return (double)(s->backup_end.s - s->backup_start.s) +
+	       (s->backup_end.ns - s->backup_start.ns) / 1e9;
+}
+
+static void
+put_summary(struct json_out *w, const struct snapshot_summary *s)
+{
+	put(w, "files_new", s->files_new);
+	put(w, "files_changed", s->files_changed);
+	put(w, "files_unmodified", s->files_unmodified);
+	put(w, "dirs_new", s->dirs_new);
+	put(w, "dirs_changed", s->dirs_changed);
+	put(w, "dirs_unmodified", s->dirs_unmodified);
+	put(w, "data_blobs", s->data_blobs);
+	put(w, "tree_blobs", s->tree_blobs);
+	put(w, "data_added", s->data_added);
+	put(w, "data_added_packed", s->data_added_packed);
+	put(w, "total_files_processed", s->total_files_processed);
+	put(w, "total_bytes_processed", s->total_bytes_processed);
+	json_put_key(w, "total_duration");
+	json_put_double(w, spent_s(s));
+	put_time(w, "backup_start", s->backup_start);
+	put_time(w, "backup_end", s->backup_end);
+}
+
+static enum ecode
+tell_json(struct cli *cli, const struct backup_args *args, const struct backup_result *r,
+	struct err *e)
+{
+	autoclean(buf_done) struct buf line = buf_limit(SUMMARY_MAX_BYTES);
+	struct json_out w;
+	enum ecode rc;
+
+	json_begin(&w, &line);
+	json_open_object(&w);
+	json_put_key(&w, "message_type");
+	json_put_str(&w, "summary");
+	put_summary(&w, &r->summary);
+	if (r->snapshot_made) {
+		json_put_key(&w, "snapshot_id");
+		json_put_id(&w, &r->snapshot_id);
+	}
+	if (args->dry_run) {
+		json_put_key(&w, "dry_run");
+		json_put_bool(&w, true);
+	}
+	put(&w, "unreadable", r->unreadable);
+	put(&w, "changed_while_read", r->changed_while_read);
+	put(&w, "vanished", r->vanished);
+	put(&w, "stored_bytes", r->totals.stored_bytes);
+	json_put_key(&w, "run_id");
+	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_close_object(&w);
+	rc = json_done(&w, e);
+	if (rc == E_OK)
+		rc = buf_add_byte(&line, '\n', e);
+	if (rc == E_OK)
+		screen_out_bytes(&cli->screen, line.p, line.len);
+	return rc;
+}
+
+static void
+tell_oddities(struct cli *cli, const struct backup_result *r)
+{
+	if (r->unreadable > 0)
+		screen_out(&cli->screen, "Unreadable:  %" PRIu64 ", listed in %s/failed.jsonl",
+			r->unreadable, cli->run_dir == NULL ? "the run folder" : cli->run_dir);
+	if (r->changed_while_read > 0)
+		screen_out(&cli->screen, "Changed while read: %" PRIu64, r->changed_while_read);
+	if (r->vanished > 0)
+		screen_out(&cli->screen, "Vanished meanwhile: %" PRIu64, r->vanished);
+}
+
+static void
+tell_people(struct cli *cli, const struct backup_args *args, const struct backup_result *r)
+{
+	const struct snapshot_summary *s = &r->summary;
+	char a[UNIT_TEXT_MAX], b[UNIT_TEXT_MAX], c[UNIT_TEXT_MAX];
+	double spent = spent_s(s);
+
+	if (cli->screen.quiet)
+		return;
+	screen_out(&cli->screen,
+		"Files:       %5" PRIu64 " new, %5" PRIu64 " changed, %5" PRIu64 " unmodified",
+		s->files_new, s->files_changed, s->files_unmodified);
+	screen_out(&cli->screen,
+		"Dirs:        %5" PRIu64 " new, %5" PRIu64 " changed, %5" PRIu64 " unmodified",
+		s->dirs_new, s->dirs_changed, s->dirs_unmodified);
+	if (cli->screen.verbose > 0)
+		screen_out(&cli->screen, "Blobs:       %5" PRIu64 " data, %" PRIu64 " tree",
+			s->data_blobs, s->tree_blobs);
+	screen_out(&cli->screen, "%s %s (%s in the vault)",
+		args->dry_run ? "Would add:  " : "Added:      ", bytes_text(s->data_added, a),
+		bytes_text(s->data_added_packed, b));
+	tell_oddities(cli, r);
+	screen_out(&cli->screen, "processed %" PRIu64 " files, %s in %s", s->total_files_processed,
+		bytes_text(s->total_bytes_processed, c),
+		span_text(spent < 0 ? 0 : (uint64_t)spent, a));
+	if (r->snapshot_made)
+		screen_out(&cli->screen, "snapshot %s saved", cli_short(cli, &r->snapshot_id));
+	else if (args->dry_run)
+		screen_out(&cli->screen, "dry run: nothing was stored");
+	else
+		screen_out(&cli->screen, "nothing changed: no snapshot was made");
+}
+
+static void
+fill_result(struct job *j, const struct backup_args *args, const struct backup_result *r)
+{
+	j->result.counts.scanned_files = r->summary.total_files_processed + r->unreadable;
+	j->result.counts.selected_files = r->summary.total_files_processed;
+	j->result.counts.uploaded_files = r->summary.files_new + r->summary.files_changed;
+	j->result.counts.failed_files = r->unreadable;
+	j->result.bytes_read = r->bytes_read;
+	j->result.bytes_added = r->totals.data_added;
+	j->result.bytes_stored = r->totals.stored_bytes;
+	if (r->snapshot_made)
+		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
+	if (args->dry_run)
+		j->result.status = "dry-run";
+}
+
+static const char *
+source_text(struct cli *cli, const struct backup_words *w)
+{
+	if (w->args.stdin_name != NULL)
+		return w->args.stdin_command == NULL
+			       ? "standard input"
+			       : cli_text(cli, "the output of %s", cli->opt->args[0]);
+	if (w->targets.n == 1)
+		return w->targets.v[0];
+	return cli_text(cli, "%s and %zu more", w->targets.v[0], w->targets.n - 1);
+}
+
+static enum ecode
+run(struct cli *cli, struct backup_words *w, struct backup_result *result, struct err *e)
+{
+	static const char *const safety[] = {
+		"every sealed blob was opened and compared before it was stored",
+		"packs, then indexes, then the snapshot, each durable first", NULL
+	};
+	struct job_args args = { .mode = "backup",
+		.must_report = !w->args.dry_run,
+		.kind = TICKER_BACKUP,
+		.safety = w->args.dry_run ? NULL : safety };
+	struct job_open_args how = { .lock = w->args.dry_run ? SESSION_NO_LOCK : SESSION_SHARED,
+		.compression = w->compression,
+		.threads = w->threads };
+	struct session s = { .os = NULL };
+	struct job job;
+	enum ecode rc;
+
+	args.source = source_text(cli, w);
+	args.target = cli->set.repo;
+	args.operation = cli_text(cli, "%s of %s into %s",
+		w->args.dry_run ? "dry run of a backup" : "backup", args.source, cli->set.repo);
+	rc = job_begin(&job, cli, &args, e);
+	if (rc != E_OK)
+		return rc;
+	if (cli->screen.verbose > 0)
+		job_want_items(&job);
+	rc = job_open(&job, &how, &s, e);
+	if (rc == E_OK)
+		rc = backup_run(&s, &w->args, result, e);
+	fill_result(&job, &w->args, result);
+	return job_end(&job, &s, rc, e);
+}
+
+enum ecode
+cmd_backup(struct cli *cli, struct err *e)
+{
+	autoclean(words_done) struct backup_words w = { .compression = COMPRESSION_AUTO };
+	struct backup_result result = { .snapshot_made = false };
+	struct err ignored;
+	enum ecode rc = take_words(cli, &w, e);
+
+	if (rc == E_OK)
+		rc = run(cli, &w, &result, e);
+	if (rc != E_OK && !result.snapshot_made)
+		return rc;
+	if (!cli->screen.json)
+		tell_people(cli, &w.args, &result);
+	else if (rc == E_OK)
+		rc = tell_json(cli, &w.args, &result, e);
+	else if (tell_json(cli, &w.args, &result, &ignored) != E_OK)
+		return rc; /* the first refusal says more */
+	return rc;
+}

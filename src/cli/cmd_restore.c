@@ -1,0 +1,236 @@
+/* restore: flags → engine/restore; summary and JSON as restic's. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/job.h"
+#include "cli/pick.h"
+#include "cli/units.h"
+#include "engine/restore.h"
+
+#define SUMMARY_MAX_BYTES (64U << 10)
+
+struct restore_words {
+	struct restore_args args;
+	struct snapshot_filter filter;
+	struct rules *includes, *excludes;
+};
+
+static void
+words_done(struct restore_words *w)
+{
+	if (w->includes != NULL)
+		rules_close(&w->includes);
+	if (w->excludes != NULL)
+		rules_close(&w->excludes);
+}
+
+static enum ecode
+take_verify(const char *text, enum restore_verify *out, struct err *e)
+{
+	*out = VERIFY_HASH;
+	if (text == NULL || strcmp(text, "hash") == 0)
+		return E_OK;
+	*out = VERIFY_SIZE;
+	if (strcmp(text, "size") == 0)
+		return E_OK;
+	*out = VERIFY_NONE;
+	if (strcmp(text, "none") == 0)
+		return E_OK;
+	return err_set(e, E_USAGE, 0, "--verify %s: give hash, size or none", text);
+}
+
+static enum ecode
+take_words(struct cli *cli, struct restore_words *w, struct err *e)
+{
+	static const struct pick_flags includes = { FLAG_INCLUDE, FLAG_IINCLUDE, FLAG_INCLUDE_FILE,
+		FLAG_IINCLUDE_FILE };
+	static const struct pick_flags excludes = { FLAG_EXCLUDE, FLAG_IEXCLUDE, FLAG_EXCLUDE_FILE,
+		FLAG_IEXCLUDE_FILE };
+	const struct options *o = cli->opt;
+	enum ecode rc;
+
+	w->args.snapshot = o->args[0];
+	w->args.dest = flag_text(o, FLAG_TARGET);
+	w->args.dry_run = flag_given(o, FLAG_RESTORE_DRY_RUN);
+	w->args.sparse = flag_given(o, FLAG_SPARSE);
+	w->args.ownership_by_name = flag_given(o, FLAG_OWNERSHIP_BY_NAME);
+	w->args.strict_metadata = flag_given(o, FLAG_STRICT_METADATA);
+	if (w->args.dest == NULL || w->args.dest[0] == '\0')
+		return err_set(e, E_USAGE, 0, "restore needs a place: --target DIR");
+	rc = take_verify(flag_text(o, FLAG_VERIFY), &w->args.verify, e);
+	if (rc == E_OK)
+		rc = pick_filter(cli, &w->filter, e);
+	if (rc == E_OK)
+		rc = pick_rules(cli, &includes, &w->includes, e);
+	if (rc == E_OK)
+		rc = pick_rules(cli, &excludes, &w->excludes, e);
+	w->args.filter = &w->filter;
+	w->args.includes = w->includes;
+	w->args.excludes = w->excludes;
+	return rc;
+}
+
+static void
+put(struct json_out *w, const char *key, uint64_t v)
+{
+	if (v == 0)
+		return;
+	json_put_key(w, key);
+	json_put_u64(w, v);
+}
+
+static enum ecode
+tell_json(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
+	uint64_t spent_s, struct err *e)
+{
+	autoclean(buf_done) struct buf line = buf_limit(SUMMARY_MAX_BYTES);
+	uint64_t items = r->files + r->dirs + r->others;
+	struct json_out w;
+	enum ecode rc;
+
+	json_begin(&w, &line);
+	json_open_object(&w);
+	json_put_key(&w, "message_type");
+	json_put_str(&w, "summary");
+	put(&w, "seconds_elapsed", spent_s);
+	put(&w, "total_files", items);
+	put(&w, "files_restored", args->dry_run ? 0 : items);
+	put(&w, "total_bytes", r->bytes);
+	put(&w, "bytes_restored", args->dry_run ? 0 : r->bytes);
+	put(&w, "files_verified", r->verified_files);
+	put(&w, "metadata_problems", r->metadata_problems);
+	json_put_key(&w, "snapshot_id");
+	json_put_id(&w, &r->snapshot_id);
+	json_put_key(&w, "run_id");
+	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_close_object(&w);
+	rc = json_done(&w, e);
+	if (rc == E_OK)
+		rc = buf_add_byte(&line, '\n', e);
+	if (rc == E_OK)
+		screen_out_bytes(&cli->screen, line.p, line.len);
+	return rc;
+}
+
+static void
+tell_people(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
+	uint64_t spent_s)
+{
+	char bytes[UNIT_TEXT_MAX], span[UNIT_TEXT_MAX];
+
+	if (cli->screen.quiet)
+		return;
+	if (args->dry_run) {
+		screen_out(&cli->screen,
+			"dry run: %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64
+			" others, %s would be restored; nothing was written",
+			r->files, r->dirs, r->others, bytes_text(r->bytes, bytes));
+		return;
+	}
+	screen_out(&cli->screen, "verified %" PRIu64 " files", r->verified_files);
+	if (r->sockets_skipped > 0)
+		screen_out(&cli->screen, "%" PRIu64 " sockets left out", r->sockets_skipped);
+	if (r->metadata_problems > 0)
+		screen_out(&cli->screen, "%" PRIu64 " attributes could not be applied",
+			r->metadata_problems);
+	screen_out(&cli->screen,
+		"restored %s into %s: %" PRIu64 " files, %" PRIu64 " directories, %s in %s",
+		cli_short(cli, &r->snapshot_id), cli_shown(cli, args->dest, strlen(args->dest)),
+		r->files, r->dirs, bytes_text(r->bytes, bytes), span_text(spent_s, span));
+}
+
+static void
+fill_result(struct job *j, const struct restore_args *args, const struct restore_result *r)
+{
+	j->result.counts.selected_files = r->files;
+	j->result.counts.scanned_files = r->files + r->dirs + r->others;
+	j->result.counts.downloaded_files = r->promoted ? r->files : 0;
+	j->result.counts.verified_files = r->verified_files;
+	j->result.counts.failed_files = atomic_load(&j->progress.problems);
+	j->result.bytes_read = r->bytes;
+	if (r->promoted)
+		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
+	if (args->dry_run)
+		j->result.status = "dry-run";
+}
+
+static const char *const *
+safety_of(const struct restore_args *args)
+{
+	static const char *const hash[] = {
+		"the restored tree was compared with the snapshot by hash before it was put in place",
+		"the destination was untouched until one rename", NULL
+	};
+	static const char *const size[] = {
+		"sizes were compared with the snapshot before the tree was put in place",
+		"the destination was untouched until one rename", NULL
+	};
+	static const char *const none[] = { "the destination was untouched until one rename",
+		NULL };
+
+	if (args->dry_run)
+		return NULL;
+	switch (args->verify) {
+	case VERIFY_HASH:
+		return hash;
+	case VERIFY_SIZE:
+		return size;
+	case VERIFY_NONE:
+		return none;
+	}
+	return NULL; /* not reached: -Wswitch-enum proves the list above */
+}
+
+static enum ecode
+run(struct cli *cli, struct restore_words *w, struct restore_result *result, struct err *e)
+{
+	struct job_args args = {
+		.mode = "restore", .kind = TICKER_RESTORE, .safety = safety_of(&w->args)
+	};
+	struct job_open_args how = { .lock = SESSION_SHARED };
+	struct session s = { .os = NULL };
+	struct job job;
+	enum ecode rc;
+
+	args.source = cli_text(
+		cli, "%s of %s", w->args.snapshot, cli->set.repo == NULL ? "?" : cli->set.repo);
+	args.target = w->args.dest;
+	args.operation = cli_text(cli, "restore of %s into %s", w->args.snapshot, w->args.dest);
+	rc = job_begin(&job, cli, &args, e);
+	if (rc != E_OK)
+		return rc;
+	if (cli->screen.verbose > 1 || (cli->screen.verbose > 0 && !cli->screen.json))
+		job_want_items(&job);
+	w->args.run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	rc = job_open(&job, &how, &s, e);
+	if (rc == E_OK)
+		rc = restore_run(&s, &w->args, result, e);
+	fill_result(&job, &w->args, result);
+	if (rc != E_OK && result->stage != NULL)
+		err_note(e, "stage %s", result->stage);
+	return job_end(&job, &s, rc, e);
+}
+
+enum ecode
+cmd_restore(struct cli *cli, struct err *e)
+{
+	autoclean(words_done) struct restore_words w = { .args = { .verify = VERIFY_HASH } };
+	autoclean(restore_result_done) struct restore_result result = { .promoted = false };
+	uint64_t started_ns = cli->os->monotonic_ns(cli->os), spent_s;
+	struct err ignored;
+	enum ecode rc = take_words(cli, &w, e);
+
+	if (rc == E_OK)
+		rc = run(cli, &w, &result, e);
+	if (rc != E_OK && !result.promoted)
+		return rc;
+	spent_s = (cli->os->monotonic_ns(cli->os) - started_ns) / 1000000000;
+	if (!cli->screen.json)
+		tell_people(cli, &w.args, &result, spent_s);
+	else if (rc == E_OK)
+		rc = tell_json(cli, &w.args, &result, spent_s, e);
+	else if (tell_json(cli, &w.args, &result, spent_s, &ignored) != E_OK)
+		return rc; /* the first refusal says more */
+	return rc;
+}

@@ -1,0 +1,102 @@
+/* runs: the run folders of this machine, newest first. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/cli.h"
+#include "cli/units.h"
+
+#define DOCUMENT_MAX_BYTES (64U << 20)
+
+static void
+put(struct json_out *w, const char *key, const char *text)
+{
+	json_put_key(w, key);
+	json_put_str(w, text);
+}
+
+static enum ecode
+tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
+{
+	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
+	struct json_out w;
+	enum ecode rc;
+
+	json_begin(&w, &out);
+	json_open_array(&w);
+	for (size_t i = 0; i < n; i++) {
+		json_open_object(&w);
+		put(&w, "run_id", runs[i].id);
+		put(&w, "mode", runs[i].mode);
+		put(&w, "status", runs[i].status);
+		put(&w, "failure", runs[i].failure);
+		put(&w, "started", runs[i].started);
+		put(&w, "snapshot_id", runs[i].snapshot_id);
+		json_put_key(&w, "exit_code");
+		json_put_i64(&w, runs[i].exit_code);
+		json_put_key(&w, "duration_ms");
+		json_put_u64(&w, runs[i].duration_ms);
+		json_close_object(&w);
+	}
+	json_close_array(&w);
+	rc = json_done(&w, e);
+	if (rc == E_OK)
+		rc = buf_add_byte(&out, '\n', e);
+	if (rc == E_OK)
+		screen_out_bytes(&cli->screen, out.p, out.len);
+	return rc;
+}
+
+static const char *
+shown(struct cli *cli, const char *text)
+{
+	return text == NULL ? "" : cli_shown(cli, text, strlen(text));
+}
+
+static void
+tell_people(struct cli *cli, const struct run_info *runs, size_t n)
+{
+	char span[UNIT_TEXT_MAX];
+
+	if (n > 0)
+		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4s  %8s  %s", "Run", "What",
+			"Status", "Exit", "Time", "Snapshot or refusal");
+	for (size_t i = 0; i < n; i++) {
+		const struct run_info *r = &runs[i];
+		const char *fact =
+			r->exit_code == 0 ? shown(cli, r->snapshot_id) : shown(cli, r->failure);
+
+		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4d  %8s  %.18s", r->id,
+			shown(cli, r->mode), shown(cli, r->status), r->exit_code,
+			span_text(r->duration_ms / 1000, span), fact);
+	}
+	screen_out(&cli->screen, "%zu run%s in %s/runs", n, n == 1 ? "" : "s",
+		cli_shown(cli, cli->set.state_dir, strlen(cli->set.state_dir)));
+}
+
+enum ecode
+cmd_runs(struct cli *cli, struct err *e)
+{
+	const char *latest = flag_text(cli->opt, FLAG_LATEST);
+	struct run_info *runs = NULL;
+	uint64_t max = UINT64_MAX;
+	size_t n = 0;
+	enum ecode rc = E_OK;
+
+	cli->operation = "listing the run folders";
+	if (cli->set.state_dir == NULL)
+		return err_set(
+			e, E_REPORT_READ, 0, "neither XDG_STATE_HOME nor HOME names a directory");
+	if (latest != NULL)
+		rc = number_from_person("--latest", latest, 1, UINT32_MAX, &max, e);
+	if (rc == E_OK)
+		rc = run_list_all(cli->os, cli->set.state_dir, &cli->arena, &runs, &n, e);
+	if (rc != E_OK)
+		return rc;
+	if (n > max)
+		n = (size_t)max;
+	if (cli->screen.json)
+		return tell_json(cli, runs, n, e);
+	tell_people(cli, runs, n);
+	return E_OK;
+}

@@ -1,0 +1,106 @@
+#include "cli/problems.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/units.h"
+
+#define LINE_MAX_BYTES (4U << 20) /* a path of a MiB with every byte as \xNN */
+
+void
+problems_init(struct problems *p, struct screen *screen)
+{
+	*p = (struct problems){ .screen = screen };
+	(void)pthread_mutex_init(&p->lock, NULL); /* cannot fail with default attributes on Linux */
+}
+
+/* Counts it; true when this one is to be shown. */
+static bool
+count(struct problems *p, const struct problem *what)
+{
+	struct problem_group *group = NULL;
+	bool show = false;
+
+	(void)pthread_mutex_lock(&p->lock);
+	p->total++;
+	for (unsigned i = 0; group == NULL && i < p->groups; i++) {
+		if (p->group[i].code == what->code && p->group[i].sys == what->sys)
+			group = &p->group[i];
+	}
+	if (group == NULL && p->groups < PROBLEM_GROUPS_MAX) {
+		group = &p->group[p->groups++];
+		*group = (struct problem_group){ .code = what->code, .sys = what->sys };
+	}
+	if (group == NULL) {
+		p->other++;
+	} else {
+		group->count++;
+		show = group->shown < PROBLEM_SHOWN_MAX;
+		group->shown += show;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return show;
+}
+
+static void
+tell_json(struct problems *p, const struct problem *what)
+{
+	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
+	struct json_out w;
+	struct err e;
+
+	json_begin(&w, &line);
+	json_open_object(&w);
+	json_put_key(&w, "message_type");
+	json_put_str(&w, "error");
+	json_put_key(&w, "error");
+	json_open_object(&w);
+	json_put_key(&w, "message");
+	json_put_str(&w, what->why);
+	json_close_object(&w);
+	json_put_key(&w, "during");
+	json_put_str(&w, what->during);
+	json_put_key(&w, "item");
+	json_put_str(&w, what->path);
+	json_put_key(&w, "refusal_code");
+	json_put_i64(&w, (int64_t)what->code);
+	json_close_object(&w);
+	if (json_done(&w, &e) == E_OK && buf_add_byte(&line, '\n', &e) == E_OK)
+		screen_err_bytes(p->screen, line.p, line.len);
+}
+
+void
+problems_add(struct problems *p, const struct problem *what)
+{
+	autoclean(buf_done) struct buf path = buf_limit(LINE_MAX_BYTES);
+	struct err e;
+	bool show = count(p, what);
+
+	if (p->screen->json) {
+		tell_json(p, what);
+		return;
+	}
+	if (!show)
+		return;
+	if (text_show(&path, what->path, strlen(what->path), &e) == E_OK)
+		screen_err(p->screen, "%s: %s: %s", what->fatal_for_item ? "problem" : "note",
+			(const char *)path.p, what->why);
+}
+
+void
+problems_end(struct problems *p)
+{
+	if (p->screen->json)
+		return;
+	for (unsigned i = 0; i < p->groups; i++) {
+		const struct problem_group *g = &p->group[i];
+
+		if (g->count > g->shown)
+			screen_err(p->screen, "and %" PRIu64 " more: %s%s%s", g->count - g->shown,
+				err_row(g->code)->what, g->sys > 0 ? ": " : "",
+				g->sys > 0 ? strerrordesc_np(g->sys) : "");
+	}
+	if (p->other > 0)
+		screen_err(p->screen, "and %" PRIu64 " of other kinds", p->other);
+}
