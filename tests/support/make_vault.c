@@ -228,6 +228,14 @@ put_node(struct json_out *w, const struct node *n)
 	json_put_u64(w, n->uid);
 	json_put_key(w, "gid");
 	json_put_u64(w, n->gid);
+	if (n->user.len > 0) {
+		json_put_key(w, "user");
+		json_put_text(w, n->user.p, n->user.len);
+	}
+	if (n->group.len > 0) {
+		json_put_key(w, "group");
+		json_put_text(w, n->group.p, n->group.len);
+	}
 	put_u64(w, "inode", n->inode);
 	put_u64(w, "device_id", n->device_id);
 	put_u64(w, "size", n->size);
