@@ -181,7 +181,7 @@ make_stage_dir(struct restore *r, struct err *e)
 
 	if (got < 0 && got != -EEXIST)
 		return stage_refused(e, got, "mkdir", d->stage_name);
-	d->stage_made = true; /* removed again only when empty */
+	d->stage_made = got >= 0;
 	rc = open_made(r, d->parent_fd, d->stage_name, &d->stage_fd, e);
 	if (rc != E_OK || got >= 0)
 		return rc;
@@ -190,6 +190,7 @@ make_stage_dir(struct restore *r, struct err *e)
 		return stage_refused(e, got, "stat", d->stage_name);
 	if (m.uid != os->ids(os).uid || (m.mode & 022) != 0)
 		return err_set(e, E_PLACE_EXISTS, 0, "%s belongs to somebody else", d->stage_name);
+	d->stage_made = true; /* of an earlier run; removed only when empty */
 	return E_OK;
 }
 

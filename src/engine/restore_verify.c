@@ -89,9 +89,11 @@ check_blobs(struct reading *f, size_t first, size_t count, struct err *e)
 	if (rc == E_OK && !same)
 		finding(f->r, f->item->dir, f->item->name,
 			"its bytes are not those of the snapshot");
-	if (rc == E_OK && same && first + count == f->item->content_count)
-		f->w->verified.files++;
 	atomic_fetch_add_explicit(&p->done_bytes, f->at - from, memory_order_relaxed);
+	if (rc != E_OK || !same || first + count != f->item->content_count)
+		return rc;
+	f->w->verified.files++;
+	atomic_fetch_add_explicit(&p->done_items, 1, memory_order_relaxed);
 	return rc;
 }
 
@@ -341,8 +343,12 @@ count_listed(struct restore *r)
 enum ecode
 restore_verify(struct restore *r, struct err *e)
 {
+	struct progress *p = r->s->listener->progress;
 	enum ecode rc;
 
+	atomic_store(&p->done_items,
+		r->planned.dirs + r->planned.others); /* the second round of the same items */
+	atomic_store(&p->done_bytes, 0);
 	restore_close_held(r); /* a descriptor that was listed before would begin at its end */
 	for (size_t i = 0; i < r->dir_count; i++) {
 		r->dirs[i]->task.run = verify_dir_task;
