@@ -67,7 +67,8 @@ struct civil
 instant_civil(struct instant t)
 {
 	int64_t days = floor_div(t.s, DAY_S);
-	int64_t second = t.s - days * DAY_S + (int64_t)t.off_min * 60;
+	int64_t of_day = t.s % DAY_S < 0 ? t.s % DAY_S + DAY_S : t.s % DAY_S;
+	int64_t second = of_day + (int64_t)t.off_min * 60;
 	int64_t carry = floor_div(second, DAY_S);
 	struct civil c;
 	uint32_t left;

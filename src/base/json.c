@@ -36,7 +36,7 @@ void
 json_init(struct json *j, const void *text, size_t len)
 {
 	*j = (struct json){ .start = text, .p = text, .code = E_JSON_SYNTAX };
-	j->end = j->p + len;
+	j->end = len == 0 ? j->p : j->p + len; /* text may then be NULL */
 }
 
 static void
@@ -532,7 +532,7 @@ decode_special(const uint8_t *p, const uint8_t *end, struct buf *out)
 enum ecode
 json_unescape(struct buf *out, struct slice raw, struct err *e)
 {
-	const uint8_t *p = raw.p, *end = p + raw.len;
+	const uint8_t *p = raw.p, *end = raw.len == 0 ? p : p + raw.len;
 	size_t before = out->len, room;
 	enum ecode rc;
 
@@ -809,7 +809,7 @@ put_special(uint8_t *out, const uint8_t *p, const uint8_t *end, unsigned *taken)
 enum ecode
 json_escape(struct buf *out, const void *text, size_t len, struct err *e)
 {
-	const uint8_t *p = text, *end = p + len;
+	const uint8_t *p = text, *end = len == 0 ? p : p + len;
 
 	while (p < end) {
 		const uint8_t *stop = clean_end(p, end);

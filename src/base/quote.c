@@ -32,7 +32,7 @@ plain_end(const uint8_t *p, const uint8_t *end)
 bool
 quote_is_plain(const void *name, size_t len)
 {
-	const uint8_t *p = name, *end = p + len;
+	const uint8_t *p = name, *end = len == 0 ? p : p + len;
 
 	for (p = plain_end(p, end); p < end; p = plain_end(p, end)) {
 		uint32_t cp;
@@ -106,7 +106,7 @@ put_quoted(uint8_t *out, const uint8_t *p, const uint8_t *end, unsigned *taken)
 enum ecode
 quote_write(struct buf *out, const void *name, size_t len, struct err *e)
 {
-	const uint8_t *p = name, *end = p + len;
+	const uint8_t *p = name, *end = len == 0 ? p : p + len;
 	size_t room;
 	enum ecode rc;
 
@@ -219,7 +219,7 @@ get_raw(uint8_t c, struct buf *out)
 enum ecode
 quote_read(struct buf *out, const void *text, size_t len, struct err *e)
 {
-	const uint8_t *begin = text, *p = begin, *end = p + len;
+	const uint8_t *begin = text, *p = begin, *end = len == 0 ? p : p + len;
 	size_t before = out->len;
 	enum ecode rc = buf_reserve(out, len, e); /* no escape is shorter than what it means */
 

@@ -51,7 +51,7 @@ utf8_next(const uint8_t *p, size_t len, uint32_t *cp)
 bool
 utf8_valid(const void *text, size_t len)
 {
-	const uint8_t *p = text, *end = p + len;
+	const uint8_t *p = text, *end = len == 0 ? p : p + len;
 	uint32_t cp;
 
 	while (p < end) {
