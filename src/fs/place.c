@@ -36,8 +36,9 @@ place_refusal(struct err *e, int rc, const char *call, const char *path)
 	switch (-rc) {
 	case EEXIST:
 		return err_set(e, E_PLACE_EXISTS, EEXIST, "%s", path);
-	case ELOOP: /* a link where we made a directory */
-	case EXDEV: /* a mount, or a way out */
+	case ELOOP:   /* a link where we made a directory: told as the one or the other */
+	case ENOTDIR: /* depending on the flags of the open */
+	case EXDEV:   /* a mount, or a way out */
 		return err_set(e, E_PATH_UNSAFE, -rc, "%s %s", call, path);
 	default:
 		return io_refusal(e, E_PLACE_IO, rc, call, path);
@@ -104,7 +105,7 @@ open_root(struct place *p, const char *dir, struct err *e)
 		p->root = p->os->open(p->os, AT_FDCWD, dir, flags, 0);
 	} while (p->root == -EINTR);
 	if (p->root < 0)
-		return place_refusal(e, p->root, "open", dir);
+		return io_refusal(e, E_PLACE_IO, p->root, "open", dir);
 	rc = p->os->stat(p->os, p->root, "", AT_EMPTY_PATH, &m);
 	if (rc < 0)
 		return place_refusal(e, rc, "stat", dir);
@@ -140,16 +141,13 @@ place_close(struct place **p)
 	*p = NULL;
 }
 
-/* One component below `dir`, following nothing.  With O_PATH a link itself would open: it is told as ELOOP. */
+/* One component below `dir`, following nothing.  With O_PATH a link itself would open: that is told as ELOOP. */
 static int
 open_component(const struct place *p, int dir, const char *name, int flags)
 {
 	struct os_meta m;
 	int fd = p->os->open(p->os, dir, name, flags | O_NOFOLLOW | O_CLOEXEC, 0);
 
-	if (fd == -ENOTDIR && p->os->stat(p->os, dir, name, AT_SYMLINK_NOFOLLOW, &m) >= 0 &&
-		S_ISLNK(m.mode))
-		return -ELOOP;
 	if (fd < 0)
 		return fd;
 	int rc = p->os->stat(p->os, fd, "", AT_EMPTY_PATH, &m);
