@@ -116,7 +116,8 @@ session_close(struct session *s, struct err *e)
 void
 session_abandon(struct session *s)
 {
-	struct err ignored;
+	struct err late;
 
-	(void)session_close(s, &ignored); /* the first refusal was reported already */
+	if (session_close(s, &late) != E_OK)
+		return; /* the first refusal was reported already, and nothing is left to release */
 }
