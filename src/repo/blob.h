@@ -37,7 +37,10 @@ enum ecode blob_shut(struct blob_codec *c, enum blob_kind kind, const struct id 
 enum ecode blob_open(struct blob_codec *c, const struct id *id, const void *sealed, size_t len, uint32_t ulen,
 	struct buf *out, struct err *e) must_check;
 
-/* Index, snapshot, lock: sealed record of a JSON text, verified after sealing; *name = hash of the sealed bytes. */
+/*
+ * Index, snapshot, lock: replace `out` by the sealed record of a JSON text, verified after sealing (E_BLOB_VERIFY);
+ * *name = hash of the sealed bytes.  All four of these replace `out`; after a refusal it is empty.
+ */
 enum ecode unpacked_shut(struct blob_codec *c, const void *json, size_t len, struct buf *out, struct id *name,
 	struct err *e) must_check;
 /* `sealed` is checked against `name` first (NULL: not checked).  E_OBJECT_HASH, E_SEAL_*, E_UNPACKED_FORMAT, E_BLOB_ZSTD */
