@@ -127,7 +127,7 @@ restore_dest_check(struct restore *r, struct err *e)
 {
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
-	struct os_meta parent;
+	struct os_meta parent = { 0 };
 	enum ecode rc;
 	int got;
 

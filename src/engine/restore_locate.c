@@ -72,7 +72,7 @@ order_dirs(struct restore *r, struct err *e)
 	size_t *start;
 
 	r->dir_count = count_wanted(r, &depth);
-	r->dirs = calloc(r->dir_count, sizeof(struct restore_dir *));
+	r->dirs = calloc(r->dir_count + 1, sizeof(struct restore_dir *));
 	start = calloc((size_t)depth + 1, sizeof(*start));
 	if (r->dirs == NULL || start == NULL) {
 		free(start);
@@ -133,6 +133,7 @@ find_links(struct restore *r, struct err *e)
 	autoclean(map_done) struct map seen = { 0 };
 	enum ecode rc = E_OK;
 
+	invariant(r->dirs != NULL);
 	for (size_t i = 0; i < r->dir_count; i++)
 		for (size_t k = 0; rc == E_OK && k < r->dirs[i]->count; k++) {
 			struct restore_item *item = &r->dirs[i]->items[k];

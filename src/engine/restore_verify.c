@@ -249,7 +249,8 @@ entry_flaw(const struct restore_item *item, const struct os_meta *m)
 		return "its size is not that of the snapshot";
 	if (item->type != NODE_DIR && m->nlink != (first->extra != NULL ? first->extra->names : 1))
 		return "it does not have as many names as in the plan";
-	if ((item->type == NODE_DEV || item->type == NODE_CHARDEV) && m->rdev != item->extra->rdev)
+	if ((item->type == NODE_DEV || item->type == NODE_CHARDEV) && item->extra != NULL &&
+		m->rdev != item->extra->rdev)
 		return "it is another device than in the snapshot";
 	return NULL;
 }
