@@ -133,14 +133,14 @@ find_links(struct restore *r, struct err *e)
 	autoclean(map_done) struct map seen = { 0 };
 	enum ecode rc = E_OK;
 
-	invariant(r->dirs != NULL);
-	for (size_t i = 0; i < r->dir_count; i++)
-		for (size_t k = 0; rc == E_OK && k < r->dirs[i]->count; k++) {
-			struct restore_item *item = &r->dirs[i]->items[k];
+	for (size_t i = 0; i < r->dir_count; i++) {
+		struct restore_dir *d = r->dirs[i];
 
-			if (item->extra != NULL && item->extra->inode != 0)
-				rc = link_item(r, &seen, item, e);
-		}
+		invariant(d != NULL); /* order_dirs filled every place */
+		for (size_t k = 0; rc == E_OK && k < d->count; k++)
+			if (d->items[k].extra != NULL && d->items[k].extra->inode != 0)
+				rc = link_item(r, &seen, &d->items[k], e);
+	}
 	return rc;
 }
 
