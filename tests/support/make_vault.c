@@ -77,7 +77,7 @@ heard_init(struct heard *h)
 void
 make_vault(const struct os *os, const char *dir, unsigned version)
 {
-	static const struct kdf_params cheap = { .n = 1024, .r = 8, .p = 1 };
+	static const struct kdf_params cheap = { .n = 16, .r = 1, .p = 1 };
 	struct vault_init_args args = {
 		.password = { (const uint8_t *)TEST_PASSWORD, strlen(TEST_PASSWORD) },
 		.version = version,
