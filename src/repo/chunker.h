@@ -31,10 +31,12 @@ uint64_t chunker_mod(const struct chunker *c, unsigned b);
  * same chunk with a shorter len and held no cut (0 on the first call).
  * *digest (may be NULL) is the fingerprint at the cut.
  */
-size_t chunker_cut(const struct chunker *c, const uint8_t *p, size_t len, size_t from, uint64_t *digest);
+size_t chunker_cut(
+	const struct chunker *c, const uint8_t *p, size_t len, size_t from, uint64_t *digest);
 
 /* For tests and the benchmark: which scanner runs ("avx512-gfni", "lanes", …), and choosing one by name. */
 const char *chunker_variant(const struct chunker *c);
-bool chunker_use(struct chunker *c, const char *variant) must_check; /* false: not on this machine */
+bool chunker_use(
+	struct chunker *c, const char *variant) must_check; /* false: not on this machine */
 
 #endif
