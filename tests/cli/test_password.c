@@ -86,7 +86,7 @@ test_command(void **state)
 	assert_int_equal(get(PASSWORD_COMMAND, "false", -1), E_PASSWORD_SOURCE);
 	assert_int_equal(get(PASSWORD_COMMAND, "/no/such/program", -1), E_PASSWORD_SOURCE);
 	assert_int_equal(get(PASSWORD_COMMAND, "true", -1), E_PASSWORD_SOURCE);
-	assert_int_equal(get(PASSWORD_COMMAND, "", -1), E_PASSWORD_SOURCE);
+	assert_int_equal(get(PASSWORD_COMMAND, "", -1), E_USAGE);
 	assert_int_equal(get(PASSWORD_COMMAND, "echo 'open", -1), E_USAGE);
 }
 

@@ -69,7 +69,7 @@ test_verbatim_and_raw(void **state)
 	struct targets t;
 
 	(void)state;
-	write_file(lines, "# not a comment\n\n* \r\nlast", 24);
+	write_file(lines, "# not a comment\n\n* \r\nlast", 25);
 	write_file(raw, "a\nb\0c\0", 6);
 	parse_words("backup", "/arg", "--files-from-verbatim", lines, "--files-from-raw", raw);
 	assert_int_equal(targets_collect(&cli, &t, &err), E_OK);
