@@ -1,0 +1,74 @@
+/* Go's FileMode (format document 6.5) to and from the kernel's, and its text. */
+#include <sys/stat.h>
+
+#include "repo/tree.h"
+
+#define LETTERS_TOP_BIT 31 /* letters stand for the bits 31, 30, … */
+
+struct mode_pair {
+	uint32_t st_mode, mode;
+};
+
+static const struct mode_pair types[] = {
+	{ S_IFDIR, MODE_DIR },
+	{ S_IFLNK, MODE_SYMLINK },
+	{ S_IFBLK, MODE_DEVICE },
+	{ S_IFCHR, MODE_DEVICE | MODE_CHARDEV },
+	{ S_IFIFO, MODE_FIFO },
+	{ S_IFSOCK, MODE_SOCKET },
+};
+
+static const struct mode_pair flags[] = {
+	{ S_ISUID, MODE_SETUID },
+	{ S_ISGID, MODE_SETGID },
+	{ S_ISVTX, MODE_STICKY },
+};
+
+#define TYPE_COUNT (sizeof(types) / sizeof(types[0]))
+#define FLAG_COUNT (sizeof(flags) / sizeof(flags[0]))
+
+uint32_t
+mode_from_st(uint32_t st_mode)
+{
+	uint32_t mode = st_mode & MODE_PERM;
+
+	for (size_t i = 0; i < TYPE_COUNT; i++) {
+		if ((st_mode & S_IFMT) == types[i].st_mode)
+			mode |= types[i].mode;
+	}
+	for (size_t i = 0; i < FLAG_COUNT; i++) {
+		if ((st_mode & flags[i].st_mode) != 0)
+			mode |= flags[i].mode;
+	}
+	return mode;
+}
+
+uint32_t
+mode_to_st(uint32_t mode)
+{
+	uint32_t st_mode = mode & MODE_PERM;
+
+	for (size_t i = 0; i < FLAG_COUNT; i++) {
+		if ((mode & flags[i].mode) != 0)
+			st_mode |= flags[i].st_mode;
+	}
+	return st_mode;
+}
+
+void
+mode_text(uint32_t mode, char out[static 24])
+{
+	static const char letters[] = "dalTLDpSugct?";
+	static const char permissions[] = "rwxrwxrwx";
+	size_t at = 0;
+
+	for (unsigned i = 0; i < sizeof(letters) - 1; i++) {
+		if ((mode >> (LETTERS_TOP_BIT - i) & 1) != 0)
+			out[at++] = letters[i];
+	}
+	if (at == 0)
+		out[at++] = '-';
+	for (unsigned i = 0; i < sizeof(permissions) - 1; i++)
+		out[at++] = (mode >> (8 - i) & 1) != 0 ? permissions[i] : '-';
+	out[at] = '\0';
+}
