@@ -421,15 +421,16 @@ snapshot_load(struct vault *v, struct blob_codec *c, const struct id *id, struct
 	autoclean(buf_done) struct buf json = buf_limit(UNPACKED_MAX_BYTES);
 	enum ecode rc = vault_load(v, c, O_SNAPSHOT, id, &json, e);
 
-	if (rc == E_OK)
-		rc = snapshot_parse(json.p, json.len, a, out, e);
+	if (rc != E_OK)
+		return rc;
+	rc = snapshot_parse(json.p, json.len, a, out, e);
 	if (rc == E_OK) {
 		out->id = *id;
 	} else {
 		char text[9];
 
 		id_short(id, text);
-		err_note(e, "while loading snapshot %s", text);
+		err_note(e, "in snapshot %s", text);
 	}
 	return rc;
 }
