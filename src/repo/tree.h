@@ -84,7 +84,9 @@ void tree_reader_init(struct tree_reader *r, const void *text, size_t len, struc
 /*
  * The next node.  *more is false at the end (node untouched).  An unknown type
  * text gives NODE_IRREGULAR.  A bad name is given with flaws.bad_name set (the
- * caller must not use it as a path).  refuses: E_TREE_FORMAT, E_NAME_SYNTAX, E_NOMEM
+ * caller must not use it as a path).  What is left out is zero, as restic reads it;
+ * only name and type must be there.
+ * refuses: E_TREE_FORMAT, E_NAME_SYNTAX, E_NOMEM, E_LIMIT (the arena's)
  */
 enum ecode tree_next(struct tree_reader *r, struct node *node, bool *more, struct err *e) must_check;
 
