@@ -255,6 +255,28 @@ entry_flaw(const struct restore_item *item, const struct os_meta *m)
 	return NULL;
 }
 
+/*
+ * A file system that cannot hold a time moves it to the nearest one it can,
+ * and says nothing (ext4: 1901 to 2446).  Two seconds are the coarsest grain.
+ */
+static void
+check_time(struct restore *r, const struct restore_item *item, const struct os_meta *m)
+{
+	struct restore_trouble t = {
+		.during = "verify",
+		.code = E_RESTORE_META,
+		.why = "this file system cannot hold its time",
+	};
+
+	if (item->type == NODE_DIR ||
+		restore_is_link(item)) /* directories get theirs later, links have it already */
+		return;
+	if (m->mtime.s >= item->mtime.s - 2 && m->mtime.s <= item->mtime.s + 2)
+		return;
+	atomic_fetch_add(&r->metadata_problems, 1);
+	restore_tell(r, item->dir, item->name, &t);
+}
+
 static enum ecode
 check_entry(struct restore *r, struct restore_worker *w, int fd, const struct restore_item *item,
 	const struct walk_entry *entry, struct err *e)
@@ -275,6 +297,8 @@ check_entry(struct restore *r, struct restore_worker *w, int fd, const struct re
 	}
 	if (flaw != NULL)
 		finding(r, item->dir, item->name, flaw);
+	else
+		check_time(r, item, &entry->meta);
 	return E_OK;
 }
 

@@ -264,14 +264,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_walk_sees_everything, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_walk_without_descending, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_walk_passes_refusals_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_subtree, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cat_records, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cat_index_and_pack, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cat_refusals, setup, teardown),
+		cmocka_unit_test(test_walk_sees_everything),
+		cmocka_unit_test(test_walk_without_descending),
+		cmocka_unit_test(test_walk_passes_refusals_on),
+		cmocka_unit_test(test_subtree),
+		cmocka_unit_test(test_cat_records),
+		cmocka_unit_test(test_cat_index_and_pack),
+		cmocka_unit_test(test_cat_refusals),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(
+		tests, setup, teardown); /* one session: opening derives a key at full cost */
 }
