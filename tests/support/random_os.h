@@ -1,6 +1,7 @@
 /*
- * For tests of crypto: a kernel table that answers random() and nothing else.
- * Bytes come from splitmix64 of a seed; the n-th call can be refused.
+ * For tests of crypto and repo: a kernel table that answers random() and who
+ * and when we are, nothing else.  Bytes come from splitmix64 of a seed; the
+ * n-th call of random() can be refused.
  */
 #ifndef HF_TESTS_SUPPORT_RANDOM_OS_H
 #define HF_TESTS_SUPPORT_RANDOM_OS_H
@@ -44,13 +45,57 @@ random_os_random(const struct os *os, void *p, size_t len)
 	return 0;
 }
 
+/* 2026-11-21T03:15:22.5Z */
+static inline struct instant
+random_os_wall(const struct os *os)
+{
+	(void)os;
+	return (struct instant){ .s = 1795230922, .ns = 500000000 };
+}
+
+static inline struct os_ids
+random_os_ids(const struct os *os)
+{
+	(void)os;
+	return (struct os_ids){ 1000, 1000 };
+}
+
+static inline int
+random_os_user_name(const struct os *os, uint32_t uid, char *p, size_t len)
+{
+	(void)os;
+	(void)uid;
+	if (len < sizeof("ada"))
+		return -ERANGE;
+	memcpy(p, "ada", sizeof("ada"));
+	return 0;
+}
+
+static inline int
+random_os_hostname(const struct os *os, char *p, size_t len)
+{
+	(void)os;
+	if (len < sizeof("host"))
+		return -ENAMETOOLONG;
+	memcpy(p, "host", sizeof("host"));
+	return 0;
+}
+
 /* `state` is the seed; both pointers belong to the test. */
 static inline struct random_os
 random_os_make(uint64_t *state, unsigned *calls)
 {
 	*calls = 0;
 	return (struct random_os){
-		.os = { .random = random_os_random }, .state = state, .calls = calls
+		.os = {
+			.random = random_os_random,
+			.wall = random_os_wall,
+			.ids = random_os_ids,
+			.user_name = random_os_user_name,
+			.hostname = random_os_hostname,
+		},
+		.state = state,
+		.calls = calls,
 	};
 }
 
