@@ -48,7 +48,7 @@ civil_from_days(int64_t days, struct civil *c)
 
 	c->day = (int)(in_year - (153 * month + 2) / 5 + 1);
 	c->month = (int)(month < 10 ? month + 3 : month - 9);
-	c->year = cycle * 400 + century * 100 + year + (month < 10 ? 0 : 1);
+	c->year = cycle * 400 + (int64_t)century * 100 + year + (month < 10 ? 0 : 1);
 }
 
 /* Years 0 … 9999 only, so all numbers are small. */
@@ -203,7 +203,7 @@ parse_clock(const uint8_t *p, int64_t *seconds)
 
 	if (p[2] != ':' || p[5] != ':' || hour > 23 || minute > 59 || second > 59)
 		return false;
-	*seconds = (int64_t)hour * 3600 + minute * 60 + second;
+	*seconds = ((int64_t)hour * 60 + minute) * 60 + second;
 	return true;
 }
 

@@ -75,6 +75,6 @@ void json_put_base64(struct json_out *w, const void *p, size_t len);
 void json_put_raw(struct json_out *w, const void *p, size_t len); /* a value, verbatim */
 enum ecode json_done(struct json_out *w, struct err *e) must_check;
 /* Just the escaping, without quotes: for the tree writer's own hot path. */
-enum ecode json_escape(struct buf *out, const void *p, size_t len, struct err *e) must_check;
+enum ecode json_escape(struct buf *out, const void *text, size_t len, struct err *e) must_check;
 
 #endif

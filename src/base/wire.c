@@ -140,7 +140,7 @@ nibbles_of(uint32_t bytes)
 void
 id_hex(const struct id *id, char out[static ID_HEX_SIZE])
 {
-	for (unsigned i = 0; i < sizeof(id->b); i += 4)
+	for (size_t i = 0; i < sizeof(id->b); i += 4)
 		word_put((uint8_t *)out + 2 * i, digits_of(nibbles_of(le32_get(id->b + i))));
 	out[ID_HEX_SIZE - 1] = '\0';
 }
@@ -178,7 +178,7 @@ id_parse(const void *text, size_t len, struct id *id)
 
 	if (len != ID_HEX_SIZE - 1)
 		return false;
-	for (unsigned i = 0; i < sizeof(parsed.b); i += 4) {
+	for (size_t i = 0; i < sizeof(parsed.b); i += 4) {
 		if (!four_bytes(p + 2 * i, parsed.b + i))
 			return false;
 	}
@@ -230,8 +230,10 @@ base64_write_tail(char *out, const uint8_t *p, size_t left)
 
 	out[0] = base64_digits[v >> 18];
 	out[1] = base64_digits[v >> 12 & 63];
-	out[2] = left == 2 ? base64_digits[v >> 6 & 63] : '=';
+	out[2] = '=';
 	out[3] = '=';
+	if (left == 2)
+		out[2] = base64_digits[v >> 6 & 63];
 }
 
 void

@@ -19,7 +19,7 @@ id_cmp(const struct id *a, const struct id *b)
 bool id_is_zero(const struct id *id);
 
 /* out has room for 2*len; no NUL is written. */
-void hex_write(const void *p, size_t len, char *out);
+void hex_write(const void *bytes, size_t len, char *out);
 /* Even length, either case; false otherwise.  out has room for len/2. */
 bool hex_read(const void *text, size_t len, uint8_t *out) must_check;
 
@@ -30,7 +30,7 @@ base64_size(size_t len)
 {
 	return (len + 2) / 3 * 4;
 }
-void base64_write_raw(char *out, const void *p, size_t len); /* base64_size(len) chars, no NUL */
+void base64_write_raw(char *out, const void *bytes, size_t len); /* base64_size(len) chars, no NUL */
 /* out has room for len/4*3; false on any foreign character or wrong padding. */
 bool base64_read(const void *text, size_t len, uint8_t *out, size_t *out_len) must_check;
 

@@ -3,6 +3,7 @@
 
 #include "repo/tree.h"
 
+#define DASH            9  /* its place in the permission letters */
 #define LETTERS_TOP_BIT 31 /* letters stand for the bits 31, 30, … */
 
 struct mode_pair {
@@ -59,7 +60,7 @@ void
 mode_text(uint32_t mode, char out[static 24])
 {
 	static const char letters[] = "dalTLDpSugct?";
-	static const char permissions[] = "rwxrwxrwx";
+	static const char permissions[] = "rwxrwxrwx-";
 	size_t at = 0;
 
 	for (unsigned i = 0; i < sizeof(letters) - 1; i++) {
@@ -68,7 +69,7 @@ mode_text(uint32_t mode, char out[static 24])
 	}
 	if (at == 0)
 		out[at++] = '-';
-	for (unsigned i = 0; i < sizeof(permissions) - 1; i++)
-		out[at++] = (mode >> (8 - i) & 1) != 0 ? permissions[i] : '-';
+	for (unsigned i = 0; i < DASH; i++)
+		out[at++] = permissions[(mode >> (8 - i) & 1) != 0 ? i : DASH];
 	out[at] = '\0';
 }

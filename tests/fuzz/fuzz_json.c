@@ -49,41 +49,58 @@ copy_other(struct json *j, struct json_out *w)
 		json_put_raw(w, raw.p, raw.len);
 }
 
-/* Copy values until the depth is what it was; one bit a level: set for objects. */
+/* What is open now, one bit a level: set for objects. */
+struct levels {
+	uint64_t objects;
+};
+
 static void
-copy_value(struct json *j, struct json_out *w)
+open_level(struct levels *levels, struct json *j, struct json_out *w, bool object)
 {
-	uint64_t objects = 0;
-	struct slice key;
+	uint64_t level = UINT64_C(1) << (j->depth % JSON_DEPTH_MAX);
 
-	do {
-		enum json_type type = json_peek(j);
-		bool object = type == JSON_OBJECT;
+	if (object && json_enter_object(j)) {
+		levels->objects |= level;
+		json_open_object(w);
+	} else if (!object && json_enter_array(j)) {
+		levels->objects &= ~level;
+		json_open_array(w);
+	}
+}
 
-		if (object || type == JSON_ARRAY) {
-			uint64_t level = UINT64_C(1) << (j->depth & 63);
+static void
+copy_value(struct levels *levels, struct json *j, struct json_out *w)
+{
+	enum json_type type = json_peek(j);
 
-			objects = object ? objects | level : objects & ~level;
-			if (!(object ? json_enter_object(j) : json_enter_array(j)))
-				return;
-			(object ? json_open_object : json_open_array)(w);
-		} else if (type == JSON_STRING) {
-			copy_string(j, w);
-		} else {
-			copy_other(j, w);
+	if (type == JSON_OBJECT || type == JSON_ARRAY)
+		open_level(levels, j, w, type == JSON_OBJECT);
+	else if (type == JSON_STRING)
+		copy_string(j, w);
+	else
+		copy_other(j, w);
+}
+
+/* Go to the next value, closing what ends before it; false when there is none. */
+static bool
+next_value(const struct levels *levels, struct json *j, struct json_out *w)
+{
+	while (!j->bad && j->depth > 0) {
+		bool object = (levels->objects >> (j->depth - 1) & 1) != 0;
+		struct slice key;
+
+		if (object && json_key(j, &key)) {
+			json_put_key(w, "k");
+			return true;
 		}
-		while (!j->bad && j->depth > 0) {
-			object = (objects >> (j->depth - 1) & 1) != 0;
-			if (object ? json_key(j, &key) : json_element(j)) {
-				if (object)
-					json_put_key(w, "k");
-				break;
-			}
-			if (j->bad)
-				return;
-			(object ? json_close_object : json_close_array)(w);
-		}
-	} while (!j->bad && j->depth > 0);
+		if (!object && json_element(j))
+			return true;
+		if (object)
+			json_close_object(w);
+		else
+			json_close_array(w);
+	}
+	return false;
 }
 
 static bool
@@ -99,13 +116,16 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	autoclean(buf_done) struct buf copy = buf_limit(TEXT_MAX_BYTES);
+	struct levels levels = { 0 };
 	struct json_out w;
 	struct json j;
 	bool good;
 
 	json_init(&j, data, size);
 	json_begin(&w, &copy);
-	copy_value(&j, &w);
+	do {
+		copy_value(&levels, &j, &w);
+	} while (next_value(&levels, &j, &w));
 	good = json_end(&j);
 	invariant(good == skips(data, size));
 	invariant(!good || (json_done(&w, NULL) == E_OK && skips(copy.p, copy.len)));

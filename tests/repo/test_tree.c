@@ -624,6 +624,8 @@ static const char sample[] = HEAD
 	"\"generic_attributes\":{\"k\":[1,{\"m\":null}]},\"device\":1,\"content\":[" ID_1 "," ID_2
 	"]},{\"name\":\"b\",\"type\":\"dir\"," REST ",\"content\":null,\"subtree\":" ID_1 "}" TAIL;
 
+#define SAMPLE_LEN (sizeof(sample) - 1)
+
 /* Cut at every byte, in memory of exactly that size: refused, except without the newline. */
 static void
 test_truncation(void **state)
@@ -631,15 +633,15 @@ test_truncation(void **state)
 	autoclean(buf_done) struct buf again = buf_limit(TEXT_MAX_BYTES);
 
 	(void)state;
-	check_canonical(sample, strlen(sample));
-	for (size_t len = 0; len < strlen(sample); len++) {
+	check_canonical(sample, SAMPLE_LEN);
+	for (size_t len = 0; len < SAMPLE_LEN; len++) {
 		char *exact = malloc(len == 0 ? 1 : len);
 		struct result result;
 
 		assert_non_null(exact);
 		memcpy(exact, sample, len);
 		result = read_and_write(exact, len, &again);
-		if (len == strlen(sample) - 1)
+		if (len == SAMPLE_LEN - 1)
 			assert_true(result.rc == E_OK && result.flaws.not_canonical_frame);
 		else
 			assert_int_equal(result.rc, E_TREE_FORMAT);
@@ -669,7 +671,7 @@ check_stable(const uint8_t *text, size_t len)
 static void
 test_bit_flips(void **state)
 {
-	size_t len = strlen(sample);
+	size_t len = SAMPLE_LEN;
 	uint8_t *text = malloc(len);
 
 	(void)state;
@@ -686,7 +688,7 @@ static void
 test_random_damage(void **state)
 {
 	static const char bits[] = "\"\\{}[],:0x9eu.-n \n";
-	size_t len = strlen(sample);
+	size_t len = SAMPLE_LEN;
 	uint8_t *text = malloc(len);
 	unsigned seed = (unsigned)time(NULL);
 
@@ -716,7 +718,7 @@ test_arena_limit_refused(void **state)
 	bool more = true;
 
 	(void)state;
-	tree_reader_init(&reader, sample, strlen(sample), &a);
+	tree_reader_init(&reader, sample, SAMPLE_LEN, &a);
 	assert_int_equal(tree_next(&reader, &node, &more, NULL), E_LIMIT);
 	assert_int_equal(node.uid, 77);
 }
