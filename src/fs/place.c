@@ -70,12 +70,13 @@ check_rel(const char *rel, struct err *e)
 	}
 }
 
-static void
-strip_acl(const struct place *p)
+/* 0 or -errno; that there is no such attribute, or can be none, is what we want. */
+static int
+remove_attribute(const struct place *p, const char *name)
 {
-	/* "none" and "not supported" are what we want; any other trouble shows when files are made */
-	(void)p->os->removexattr(p->os, p->root, NULL, "system.posix_acl_default");
-	(void)p->os->removexattr(p->os, p->root, NULL, "system.posix_acl_access");
+	int rc = p->os->removexattr(p->os, p->root, NULL, name);
+
+	return rc == -ENODATA || rc == -ENOTSUP || rc == -EOPNOTSUPP || rc == -ENOSYS ? 0 : rc;
 }
 
 static enum ecode
@@ -86,7 +87,10 @@ strip_root(const struct place *p, const char *dir, struct err *e)
 	struct os_meta m;
 	int rc = os->stat(os, p->root, "", AT_EMPTY_PATH, &m);
 
-	strip_acl(p);
+	if (rc >= 0)
+		rc = remove_attribute(p, "system.posix_acl_default");
+	if (rc >= 0)
+		rc = remove_attribute(p, "system.posix_acl_access");
 	if (rc >= 0 && m.gid != gid)
 		rc = os->chown(os, p->root, NULL, m.uid, gid, 0);
 	if (rc >= 0 && (m.mode & S_ISGID) != 0)

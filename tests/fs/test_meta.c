@@ -301,7 +301,9 @@ whims_name(const struct os *os, uint32_t id, char *p, size_t len)
 	w->name_calls++;
 	if (w->name_error != 0)
 		return -w->name_error;
-	(void)snprintf(p, len, id == 7 ? "" : "name%u", id);
+	p[0] = '\0';
+	if (id != 7)
+		(void)snprintf(p, len, "name%u", id);
 	return 0;
 }
 

@@ -451,7 +451,7 @@ random_patterns_agree_with_the_slow_twin(void **state)
 	unsigned seed = 20261121;
 
 	(void)state;
-	print_message("seed %u\n", seed);
+	print_message("# seed %u\n", seed);
 	for (unsigned round = 0; round < 20000; round++) {
 		const char *pat[5], *path[6];
 		size_t n = 1 + (unsigned)rand_r(&seed) % 4, len = 1 + (unsigned)rand_r(&seed) % 6;
