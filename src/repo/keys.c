@@ -121,7 +121,7 @@ read_created(struct json *j, struct key_file *f, struct err *e)
 	autoclean(buf_done) struct buf text = buf_limit(SMALL_OBJECT_MAX_BYTES);
 	enum ecode rc = read_text(j, &text, e);
 
-	if (rc == E_OK && !instant_parse(text.p, text.len, &f->created))
+	if (rc == E_OK && (text.len == 0 || !instant_parse(text.p, text.len, &f->created)))
 		f->created = (struct instant){ 0 };
 	return rc;
 }
