@@ -28,6 +28,8 @@ grown_cap(const struct buf *b, size_t need)
 {
 	size_t cap = b->cap < BUF_FIRST_BYTES ? BUF_FIRST_BYTES : b->cap;
 
+	if (cap > b->limit)
+		cap = b->limit;
 	while (cap < need)
 		cap = cap > b->limit / 2 ? b->limit : cap * 2;
 	return cap;
