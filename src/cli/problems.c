@@ -1,6 +1,7 @@
 #include "cli/problems.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -44,7 +45,7 @@ count(struct problems *p, const struct problem *what)
 }
 
 static void
-tell_json(struct problems *p, const struct problem *what)
+tell_json(struct problems *p, const struct problem *what, const char *why)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	struct json_out w;
@@ -57,7 +58,7 @@ tell_json(struct problems *p, const struct problem *what)
 	json_put_key(&w, "error");
 	json_open_object(&w);
 	json_put_key(&w, "message");
-	json_put_str(&w, what->why);
+	json_put_str(&w, why);
 	json_close_object(&w);
 	json_put_key(&w, "during");
 	json_put_str(&w, what->during);
@@ -70,22 +71,39 @@ tell_json(struct problems *p, const struct problem *what)
 		screen_err_bytes(p->screen, line.p, line.len);
 }
 
+/* "open: Permission denied" */
+static const char *
+why_text(const struct problem *what, char *out, size_t size)
+{
+	const char *system = what->sys > 0 ? strerrordesc_np(what->sys) : NULL;
+	int n;
+
+	if (system == NULL || strstr(what->why, system) != NULL)
+		return what->why;
+	n = snprintf(out, size, "%s: %s", what->why, system);
+	return n < 0 ? what->why : out;
+}
+
 void
 problems_add(struct problems *p, const struct problem *what)
 {
-	autoclean(buf_done) struct buf path = buf_limit(LINE_MAX_BYTES);
+	autoclean(buf_done) struct buf path = buf_limit(LINE_MAX_BYTES),
+				       why = buf_limit(LINE_MAX_BYTES);
+	char text[ERR_DETAIL_BYTES];
 	struct err e;
+	const char *reason = why_text(what, text, sizeof(text));
 	bool show = count(p, what);
 
 	if (p->screen->json) {
-		tell_json(p, what);
+		tell_json(p, what, reason);
 		return;
 	}
 	if (!show)
 		return;
-	if (text_show(&path, what->path, strlen(what->path), &e) == E_OK)
+	if (text_show(&path, what->path, strlen(what->path), &e) == E_OK &&
+		text_show(&why, reason, strlen(reason), &e) == E_OK)
 		screen_err(p->screen, "%s: %s: %s", what->fatal_for_item ? "problem" : "note",
-			(const char *)path.p, what->why);
+			(const char *)path.p, (const char *)why.p);
 }
 
 void

@@ -35,14 +35,17 @@ add_line(struct buf *out, const char *label, const char *text, struct err *e)
 	return rc == E_OK ? buf_add_byte(out, '\n', e) : rc;
 }
 
+/* The system's word for it, unless the detail has it already. */
 static enum ecode
 add_why(struct buf *out, const struct err *why, struct err *e)
 {
+	const char *system = why->sys > 0 ? strerrordesc_np(why->sys) : NULL;
 	enum ecode rc = add_shown(out, "why", why->detail, e);
 
-	if (rc == E_OK && why->sys > 0 && strerrordesc_np(why->sys) != NULL)
-		rc = buf_printf(
-			out, e, ": %s (%s)", strerrordesc_np(why->sys), strerrorname_np(why->sys));
+	if (rc == E_OK && system != NULL && strstr(why->detail, system) == NULL)
+		rc = buf_printf(out, e, ": %s", system);
+	if (rc == E_OK && system != NULL)
+		rc = buf_printf(out, e, " (%s)", strerrorname_np(why->sys));
 	return rc == E_OK ? buf_add_byte(out, '\n', e) : rc;
 }
 

@@ -277,6 +277,20 @@ read_folder(const struct os *os, int runs_fd, struct arena *a, struct run_info *
 	io_fd_done(&dir);
 }
 
+/* Names know seconds only; the reports know better.  Newest first. */
+static int
+by_start(const void *pa, const void *pb)
+{
+	const struct run_info *a = pa, *b = pb;
+	struct instant ta, tb;
+
+	if (a->started != NULL && b->started != NULL &&
+		instant_parse(a->started, strlen(a->started), &ta) &&
+		instant_parse(b->started, strlen(b->started), &tb) && instant_cmp(ta, tb) != 0)
+		return instant_cmp(tb, ta);
+	return strcmp(b->id, a->id);
+}
+
 static enum ecode
 read_folders(const struct os *os, int runs_fd, struct arena *a, struct run_info **out, size_t *n,
 	struct err *e)
@@ -296,6 +310,8 @@ read_folders(const struct os *os, int runs_fd, struct arena *a, struct run_info 
 		*info = (struct run_info){ .id = names[count - 1 - i], .mode = "?" };
 		read_folder(os, runs_fd, a, info);
 	}
+	if (count > 1)
+		qsort(infos, count, sizeof(struct run_info), by_start);
 	*out = infos;
 	*n = count;
 	return E_OK;

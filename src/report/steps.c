@@ -3,12 +3,13 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Where the sentence at p ends: behind a full stop that a blank and a capital follow, or at the end. */
+/* Where the sentence at p ends: behind a stop or question mark that a blank and a capital follow, or at the end. */
 static size_t
 sentence_len(const char *p)
 {
 	for (size_t i = 0; p[i] != '\0'; i++) {
-		if (p[i] == '.' && p[i + 1] == ' ' && isupper((unsigned char)p[i + 2]) != 0)
+		if ((p[i] == '.' || p[i] == '?') && p[i + 1] == ' ' &&
+			isupper((unsigned char)p[i + 2]) != 0)
 			return i + 1;
 	}
 	return strlen(p);

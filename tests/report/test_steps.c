@@ -77,6 +77,8 @@ test_numbers_do_not_end_a_sentence(void **state)
 
 	(void)state;
 	assert_int_equal(steps_of("Wait 1.5 s. then go on.", s), 1);
+	assert_int_equal(steps_of("Is it mounted? To make one: holdfast init", s), 2);
+	assert_true(is(s[1].command, "holdfast init"));
 }
 
 static void
