@@ -14,7 +14,9 @@
 
 #include "base/buf.h"
 
-/* bytes tried first, on the stack: one call for nearly every file */
+/* bytes on the stack for the first look: small, because the compiler clears them for every file */
+#define XATTR_PROBE_BYTES 256
+/* bytes tried first for a list or a value: one call for nearly all */
 #define XATTR_FIRST_BYTES 2048
 /* an attribute that grows between two calls: tries before it counts as unreadable */
 #define XATTR_TRIES       8
@@ -34,37 +36,51 @@ struct xattr_source {
 	const char *path;
 };
 
+/* One call: the list (name NULL) or a value.  With len 0 the length needed. */
+static ssize_t
+ask_xattr(const struct xattr_source *src, const char *name, void *p, size_t len)
+{
+	const struct os *os = src->os;
+	ssize_t got = -EINTR;
+
+	while (got == -EINTR)
+		got = name == NULL ? os->listxattr(os, src->dir, src->path, p, len)
+				   : os->getxattr(os, src->dir, src->path, name, p, len);
+	return got;
+}
+
+/* Room for `want` bytes in an emptied buf: 0, -E2BIG above its limit, -ENOMEM. */
+static ssize_t
+make_room(struct buf *b, size_t want)
+{
+	enum ecode rc;
+
+	buf_clear(b);
+	rc = buf_reserve(b, want, NULL);
+	if (rc == E_OK)
+		return 0;
+	return rc == E_LIMIT ? -E2BIG : -ENOMEM;
+}
+
 /* A list (name NULL) or a value into `b`, replacing it.  Length or -errno; -E2BIG above limit, -ENOMEM. */
 static ssize_t
 fetch(const struct xattr_source *src, const char *name, struct buf *b)
 {
-	const struct os *os = src->os;
 	size_t room = XATTR_FIRST_BYTES;
 
 	for (unsigned n = 0; n < XATTR_TRIES; n++) {
-		enum ecode rc;
-		ssize_t got;
+		ssize_t got = make_room(b, room);
 
-		buf_clear(b);
-		if (room > b->limit)
-			return -E2BIG;
-		rc = buf_reserve(b, room, NULL);
-		if (rc != E_OK)
-			return rc == E_LIMIT ? -E2BIG : -ENOMEM;
-		got = name == NULL ? os->listxattr(os, src->dir, src->path, (char *)b->p, room)
-				   : os->getxattr(os, src->dir, src->path, name, b->p, room);
+		if (got == 0)
+			got = ask_xattr(src, name, b->p, room);
 		if (got >= 0)
 			b->len = (size_t)got;
-		if (got != -ERANGE && got != -EINTR)
+		if (got != -ERANGE)
 			return got;
-		if (got == -ERANGE) { /* length 0 asks how much is needed */
-			got = name == NULL ? os->listxattr(os, src->dir, src->path, NULL, 0)
-					   : os->getxattr(os, src->dir, src->path, name, NULL, 0);
-			if (got < 0 && got != -EINTR)
-				return got;
-			if (got > 0)
-				room = (size_t)got;
-		}
+		got = ask_xattr(src, name, NULL, 0);
+		if (got < 0)
+			return got;
+		room = got > 0 ? (size_t)got : room;
 	}
 	return -EAGAIN;
 }
@@ -133,7 +149,7 @@ read_values(const struct xattr_source *src, const struct buf *list, struct arena
 static bool
 means_none(ssize_t rc)
 {
-	return rc == 0 || rc == -ENOTSUP || rc == -EOPNOTSUPP || rc == -ENODATA;
+	return rc == 0 || rc == -ENOTSUP || rc == -ENODATA; /* EOPNOTSUPP is ENOTSUP on Linux */
 }
 
 static enum ecode
@@ -154,13 +170,13 @@ meta_xattrs_read(const struct os *os, int dir, const char *path, struct arena *a
 	autoclean(buf_done) struct buf list = buf_limit(XATTR_LIST_MAX_BYTES);
 	struct xattr_source src = { .os = os, .dir = dir, .path = path };
 	struct meta_xattrs found = { .n = 0 };
-	char first[XATTR_FIRST_BYTES];
+	char first[XATTR_PROBE_BYTES];
 	void *v = NULL;
 	ssize_t got;
 	enum ecode rc;
 
-	got = os->listxattr(os, dir, path, first,
-		sizeof(first)); /* most files have none: no memory is touched */
+	/* most files have none: no memory is taken for them */
+	got = ask_xattr(&src, NULL, first, sizeof(first));
 	if (means_none(got)) {
 		*out = found;
 		return E_OK;

@@ -76,7 +76,7 @@ remove_attribute(const struct place *p, const char *name)
 {
 	int rc = p->os->removexattr(p->os, p->root, NULL, name);
 
-	return rc == -ENODATA || rc == -ENOTSUP || rc == -EOPNOTSUPP || rc == -ENOSYS ? 0 : rc;
+	return rc == -ENODATA || rc == -ENOTSUP || rc == -ENOSYS ? 0 : rc;
 }
 
 static enum ecode

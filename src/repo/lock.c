@@ -390,7 +390,7 @@ static enum ecode
 judge_conflict(struct lock *l, const struct store_entry *entry, struct arena *a, struct err *e)
 {
 	struct err why = { .code = E_OK };
-	struct lock_info info;
+	struct lock_info info = { .exclusive = true };
 	enum ecode rc = load_info(l->v, l->codec, entry, a, &info, &why);
 	char id[9];
 
@@ -736,6 +736,7 @@ lock_take(struct vault *v, const struct lock_args *args, struct lock **out, stru
 
 	if (rc != E_OK)
 		return rc;
+	invariant(l != NULL);
 	rc = attempt_until(l, e);
 	buf_done(&l->harmless);
 	if (rc == E_OK && args->refresh_thread) {
