@@ -562,6 +562,8 @@ make_root(struct local_store *l, struct err *e)
 		missing++;
 		sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
 	}
+	if (sys < 0) /* parents that were not looked at could not be made durable */
+		return write_refusal(l, sys, "stat", path, e);
 	if (missing > 0)
 		rc = make_dir(l, AT_FDCWD, l->dir, DIR_MODE, e);
 	(void)snprintf(path, sizeof(path), "%s", l->dir);

@@ -106,6 +106,7 @@ struct fault_os {
 	long open_fds;              /* opened and not closed */
 	long children;              /* spawned and not waited for */
 
+	bool real_sync; /* false: fsync and syncfs only look at the descriptor; no test outlives a power cut */
 	bool real_clock; /* false: what follows; sleeping moves all three */
 	struct instant wall;
 	uint64_t mono_ns, boot_ns;
