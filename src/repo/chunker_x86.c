@@ -101,10 +101,26 @@ transpose_512(const uint8_t *p, size_t stretch, __m512i out[static GROUP])
 		out[i] = row[i];
 }
 
-SCAN512 static inline __m512i
-apply(__m512i x, uint64_t m)
+/*
+ * The matrices, each in every lane.  clang before 20 encodes the displacement
+ * wrongly when it lets GF2P8AFFINEQB broadcast from memory (LLVM pull request
+ * 120340), and would read another matrix; behind the empty asm it can not.
+ */
+SCAN512 static inline void
+load_matrices(const struct chunker *c, __m512i m[static CHUNKER_ARCH_NUMBERS])
 {
-	return _mm512_gf2p8affine_epi64_epi8(x, _mm512_set1_epi64((long long)m), 0);
+	for (size_t i = 0; i < CHUNKER_ARCH_NUMBERS; i++) {
+		__m512i wide = _mm512_set1_epi64((long long)c->arch[i]);
+
+		__asm__("" : "+v"(wide));
+		m[i] = wide;
+	}
+}
+
+SCAN512 static inline __m512i
+apply(__m512i x, __m512i m)
+{
+	return _mm512_gf2p8affine_epi64_epi8(x, m, 0);
 }
 
 SCAN512 static inline __m512i
@@ -115,7 +131,7 @@ xor3(__m512i a, __m512i b, __m512i c)
 
 /* All scans go on by one byte. */
 SCAN512 static inline void
-step_512(const uint64_t *m, __m512i g[static STATE_BYTES], __m512i in, __m512i old)
+step_512(const __m512i *m, __m512i g[static STATE_BYTES], __m512i in, __m512i old)
 {
 	__m512i t = g[STATE_BYTES - 1];
 
@@ -144,15 +160,16 @@ SCAN512 static uint64_t
 stretches_hit_512(const struct chunker *c, const uint8_t *p, size_t from, size_t stretch)
 {
 	const uint8_t *at = p + from - 1 - CHUNK_WINDOW_BYTES;
-	__m512i window[CHUNK_WINDOW_BYTES], now[GROUP], g[STATE_BYTES];
+	__m512i window[CHUNK_WINDOW_BYTES], now[GROUP], g[STATE_BYTES], m[CHUNKER_ARCH_NUMBERS];
 	uint64_t hit = 0;
 
+	load_matrices(c, m);
 	for (unsigned k = 0; k < STATE_BYTES; k++)
 		g[k] = _mm512_setzero_si512();
 	for (size_t i = 0; i < CHUNK_WINDOW_BYTES; i += GROUP) {
 		transpose_512(at + i, stretch, window + i);
 		for (size_t s = 0; s < GROUP; s++)
-			step_512(c->arch, g, window[i + s], _mm512_setzero_si512());
+			step_512(m, g, window[i + s], _mm512_setzero_si512());
 	}
 	at += CHUNK_WINDOW_BYTES;
 	for (size_t i = 0; i < stretch; i += GROUP) {
@@ -160,7 +177,7 @@ stretches_hit_512(const struct chunker *c, const uint8_t *p, size_t from, size_t
 
 		transpose_512(at + i, stretch, now);
 		for (size_t s = 0; s < GROUP; s++) {
-			step_512(c->arch, g, now[s], old[s]);
+			step_512(m, g, now[s], old[s]);
 			old[s] = now[s];
 			hit |= hits_512(g);
 		}
