@@ -37,17 +37,6 @@ keyring_close(struct keyring **k)
 	*k = NULL;
 }
 
-static enum ecode
-keyring_alloc(struct keyring **out, struct err *e)
-{
-	struct keyring *k = secret_alloc(sizeof(*k));
-
-	if (k == NULL)
-		return err_set(e, E_NOMEM, 0, "memory for a key");
-	*out = k;
-	return E_OK;
-}
-
 static bool
 any_part_zero(const struct key_parts *parts)
 {
@@ -61,12 +50,11 @@ any_part_zero(const struct key_parts *parts)
 enum ecode
 keyring_generate(const struct os *os, struct keyring **out, struct err *e)
 {
-	autoclean(keyring_close) struct keyring *k = NULL;
-	enum ecode rc = keyring_alloc(&k, e);
+	autoclean(keyring_close) struct keyring *k = secret_alloc(sizeof(*k));
 	int n;
 
-	if (rc != E_OK)
-		return rc;
+	if (k == NULL)
+		return err_set(e, E_NOMEM, 0, "memory for a key");
 	n = os->random(os, &k->parts, sizeof(k->parts));
 	if (n < 0)
 		return err_set(e, E_RANDOM, -n, "random bytes for the master key");
@@ -171,11 +159,12 @@ parse_key(struct slice text, struct key_parts *parts, struct err *e)
 enum ecode
 keyring_from_json(struct slice json, struct keyring **out, struct err *e)
 {
-	autoclean(keyring_close) struct keyring *k = NULL;
-	enum ecode rc = keyring_alloc(&k, e);
+	autoclean(keyring_close) struct keyring *k = secret_alloc(sizeof(*k));
+	enum ecode rc;
 
-	if (rc == E_OK)
-		rc = parse_key(json, &k->parts, e);
+	if (k == NULL)
+		return err_set(e, E_NOMEM, 0, "memory for a key");
+	rc = parse_key(json, &k->parts, e);
 	if (rc != E_OK)
 		return rc;
 	*out = k;
@@ -211,11 +200,12 @@ user_sealer(struct slice password, const struct kdf_params *params,
 	const uint8_t salt[static KDF_SALT_BYTES], const struct os *os, struct sealer **out,
 	struct err *e)
 {
-	autoclean(keyring_close) struct keyring *user = NULL;
-	enum ecode rc = keyring_alloc(&user, e);
+	autoclean(keyring_close) struct keyring *user = secret_alloc(sizeof(*user));
+	enum ecode rc;
 
-	if (rc == E_OK)
-		rc = kdf_derive(password, params, salt, &user->parts, e);
+	if (user == NULL)
+		return err_set(e, E_NOMEM, 0, "memory for a key");
+	rc = kdf_derive(password, params, salt, &user->parts, e);
 	if (rc == E_OK)
 		rc = sealer_open(user, os, out, e);
 	return rc;

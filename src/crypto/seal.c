@@ -84,22 +84,32 @@ key_all(struct sealer *s, const struct key_parts *key)
 	       EVP_CIPHER_CTX_set_padding(s->block, 0) == 1;
 }
 
+static enum ecode
+set_up(struct sealer *s, const struct key_parts *key, struct err *e)
+{
+	s->one_time = secret_alloc(sizeof(*s->one_time));
+	if (s->one_time == NULL)
+		return err_set(e, E_NOMEM, 0, "memory for a sealer");
+	if (!fetch_all(s) || !key_all(s, key))
+		return err_set(e, E_CRYPTO, 0, "AES-256-CTR and Poly1305 cannot be set up");
+	return E_OK;
+}
+
 enum ecode
 sealer_open(const struct keyring *k, const struct os *os, struct sealer **out, struct err *e)
 {
-	autoclean(sealer_close) struct sealer *s = calloc(1, sizeof(*s));
+	struct sealer *s = calloc(1, sizeof(*s));
+	enum ecode rc;
 
 	if (s == NULL)
 		return err_set(e, E_NOMEM, 0, "memory for a sealer");
 	s->os = os;
-	s->one_time = secret_alloc(sizeof(*s->one_time));
-	if (s->one_time == NULL)
-		return err_set(e, E_NOMEM, 0, "memory for a sealer");
-	if (!fetch_all(s) || !key_all(s, keyring_parts(k)))
-		return err_set(e, E_CRYPTO, 0, "AES-256-CTR and Poly1305 cannot be set up");
-	*out = s;
-	s = NULL;
-	return E_OK;
+	rc = set_up(s, keyring_parts(k), e);
+	if (rc == E_OK)
+		*out = s;
+	else
+		sealer_close(&s);
+	return rc;
 }
 
 static bool

@@ -16,7 +16,7 @@
  */
 
 /* bytes, a power of two; far below Debian's RLIMIT_MEMLOCK of 8 MiB, enough for 60 secrets */
-#define HEAP_BYTES       (512 * 1024)
+#define HEAP_BYTES       ((size_t)512 << 10)
 /* bytes; smallest piece the heap hands out */
 #define HEAP_PIECE_BYTES 64
 

@@ -26,8 +26,8 @@
 #define WINDOW_LOG_READ  27
 
 /* A blob of at least this many bytes is sampled before it is compressed. */
-#define SAMPLE_FROM_BYTES  (256 * 1024)
-#define SAMPLE_SLICE_BYTES (16 * 1024)
+#define SAMPLE_FROM_BYTES  ((size_t)256 << 10)
+#define SAMPLE_SLICE_BYTES ((size_t)16 << 10)
 #define SAMPLE_SLICES      4
 #define SAMPLE_BYTES       (SAMPLE_SLICES * SAMPLE_SLICE_BYTES)
 /* The sample must shrink by more than 1/64 for the whole to be worth compressing. */
@@ -179,11 +179,27 @@ blob_codec_close(struct blob_codec **codec)
 	*codec = NULL;
 }
 
+static enum ecode
+set_up(struct blob_codec *c, const struct keyring *keys, const struct os *os, struct err *e)
+{
+	enum ecode rc;
+
+	c->frame = buf_limit(ZSTD_COMPRESSBOUND(UNPACKED_MAX_BYTES) + 1);
+	c->check = buf_limit(ZSTD_COMPRESSBOUND(UNPACKED_MAX_BYTES) + 1);
+	c->encoder = encoder_open(level_of(c->compression));
+	c->sampler = encoder_open(LEVEL_FASTEST);
+	c->decoder = decoder_open();
+	if (c->encoder == NULL || c->sampler == NULL || c->decoder == NULL)
+		return err_set(e, E_NOMEM, 0, "memory for compression");
+	rc = hasher_open(&c->hasher, e);
+	return rc == E_OK ? sealer_open(keys, os, &c->sealer, e) : rc;
+}
+
 enum ecode
 blob_codec_open(const struct keyring *keys, const struct os *os, unsigned version,
 	enum compression compression, struct blob_codec **out, struct err *e)
 {
-	autoclean(blob_codec_close) struct blob_codec *c = calloc(1, sizeof(*c));
+	struct blob_codec *c = calloc(1, sizeof(*c));
 	enum ecode rc;
 
 	_Static_assert(WINDOW_LOG_WRITE >= 22, "level 11 uses windows of up to 2^22 bytes");
@@ -191,21 +207,12 @@ blob_codec_open(const struct keyring *keys, const struct os *os, unsigned versio
 		return err_set(e, E_NOMEM, 0, "memory for a codec");
 	c->version = version;
 	c->compression = compression;
-	c->frame = buf_limit(ZSTD_COMPRESSBOUND(UNPACKED_MAX_BYTES) + 1);
-	c->check = buf_limit(ZSTD_COMPRESSBOUND(UNPACKED_MAX_BYTES) + 1);
-	c->encoder = encoder_open(level_of(compression));
-	c->sampler = encoder_open(LEVEL_FASTEST);
-	c->decoder = decoder_open();
-	if (c->encoder == NULL || c->sampler == NULL || c->decoder == NULL)
-		return err_set(e, E_NOMEM, 0, "memory for compression");
-	rc = hasher_open(&c->hasher, e);
+	rc = set_up(c, keys, os, e);
 	if (rc == E_OK)
-		rc = sealer_open(keys, os, &c->sealer, e);
-	if (rc != E_OK)
-		return rc;
-	*out = c;
-	c = NULL;
-	return E_OK;
+		*out = c;
+	else
+		blob_codec_close(&c);
+	return rc;
 }
 
 struct hasher *

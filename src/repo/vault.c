@@ -152,29 +152,36 @@ use_config(struct vault *v, const struct buf *sealed, struct err *e)
 	return chunker_open(v->poly, &v->chunker, e);
 }
 
+static enum ecode
+fill_vault(struct vault *v, struct slice password, const char *key_hint, struct err *e)
+{
+	autoclean(buf_done) struct buf sealed = buf_limit(SMALL_OBJECT_MAX_BYTES);
+	enum ecode rc;
+
+	rc = load_sealed_config(
+		v->store, &sealed, e); /* before the costly key: is there a vault? */
+	if (rc == E_OK)
+		rc = keys_find(v->os, v->store, password, key_hint, &v->keys, &v->key_id, e);
+	return rc == E_OK ? use_config(v, &sealed, e) : rc;
+}
+
 enum ecode
 vault_open(const struct os *os, struct store *st, struct slice password, const char *key_hint,
 	struct vault **out, struct err *e)
 {
-	autoclean(vault_close) struct vault *v = calloc(1, sizeof(*v));
-	autoclean(buf_done) struct buf sealed = buf_limit(SMALL_OBJECT_MAX_BYTES);
+	struct vault *v = calloc(1, sizeof(*v));
 	enum ecode rc;
 
 	if (v == NULL)
 		return err_set(e, E_NOMEM, 0, "memory for a vault");
 	v->os = os;
 	v->store = st;
-	rc = load_sealed_config(
-		st, &sealed, e); /* before the costly key: is there a vault at all? */
+	rc = fill_vault(v, password, key_hint, e);
 	if (rc == E_OK)
-		rc = keys_find(os, st, password, key_hint, &v->keys, &v->key_id, e);
-	if (rc == E_OK)
-		rc = use_config(v, &sealed, e);
-	if (rc != E_OK)
-		return rc;
-	*out = v;
-	v = NULL;
-	return E_OK;
+		*out = v;
+	else
+		vault_close(&v);
+	return rc;
 }
 
 enum ecode
@@ -295,7 +302,7 @@ vault_init(const struct os *os, struct store *st, const struct vault_init_args *
 {
 	autoclean(keyring_close) struct keyring *keys = NULL;
 	const struct kdf_params *params = args->params != NULL ? args->params : &KEYS_KDF_DEFAULT;
-	struct config c;
+	struct config c = { 0 };
 	struct id key;
 	enum ecode rc = choose_config(os, args, &c, e);
 
@@ -379,8 +386,10 @@ read_prefix(const char *text, struct prefix *out)
 	if (len == 0 || len >= sizeof(out->digits))
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		char ch = text[i] >= 'A' && text[i] <= 'F' ? (char)(text[i] - 'A' + 'a') : text[i];
+		char ch = text[i];
 
+		if (ch >= 'A' && ch <= 'F')
+			ch |= 'a' ^ 'A';
 		if ((ch < '0' || ch > '9') && (ch < 'a' || ch > 'f'))
 			return false;
 		out->digits[i] = ch;

@@ -1,5 +1,7 @@
 #include "support/unit_json.h"
 
+#include <openssl/evp.h>
+
 #include "crypto/hash.h"
 
 /* FIPS 180-4 examples, from the standard's own worked examples */
@@ -107,6 +109,23 @@ closing_twice_is_fine(void **state)
 	hasher_close(&h);
 }
 
+/* As on a machine whose libcrypto is configured to offer nothing of this. */
+static void
+a_missing_algorithm_is_told(void **state)
+{
+	struct hasher *h = NULL;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(EVP_set_default_properties(NULL, "provider=none"), 1);
+	assert_int_equal(hasher_open(&h, &e), E_CRYPTO);
+	assert_int_equal(e.code, E_CRYPTO);
+	assert_null(h);
+	assert_int_equal(EVP_set_default_properties(NULL, ""), 1);
+	assert_int_equal(hasher_open(&h, &e), E_OK);
+	hasher_close(&h);
+}
+
 int
 main(void)
 {
@@ -116,6 +135,7 @@ main(void)
 		cmocka_unit_test(every_split_gives_the_same_name),
 		cmocka_unit_test(an_abandoned_stream_is_forgotten),
 		cmocka_unit_test(closing_twice_is_fine),
+		cmocka_unit_test(a_missing_algorithm_is_told),
 	};
 
 	return cmocka_run_group_tests_name("hash", tests, NULL, NULL);

@@ -1,5 +1,7 @@
 #include "support/unit_json.h"
 
+#include <openssl/evp.h>
+
 #include "support/random_os.h"
 
 #include "crypto/kdf.h"
@@ -405,6 +407,21 @@ the_costs_that_rustic_writes_are_accepted(void **state)
 		E_OK);
 }
 
+static void
+a_missing_algorithm_is_told(void **state)
+{
+	struct key_parts parts;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(EVP_set_default_properties(NULL, "provider=none"), 1);
+	assert_int_equal(
+		kdf_derive((struct slice){ NULL, 0 }, &cheap, some_salt, &parts, &e), E_CRYPTO);
+	assert_int_equal(EVP_set_default_properties(NULL, ""), 1);
+	assert_int_equal(
+		kdf_derive((struct slice){ NULL, 0 }, &cheap, some_salt, &parts, &e), E_OK);
+}
+
 #define RUN(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int
@@ -424,6 +441,7 @@ main(void)
 		cmocka_unit_test(unreasonable_costs_are_refused),
 		RUN(every_entrance_checks_the_costs),
 		cmocka_unit_test(the_costs_that_rustic_writes_are_accepted),
+		cmocka_unit_test(a_missing_algorithm_is_told),
 	};
 
 	return cmocka_run_group_tests_name("keyring", tests, NULL, NULL);

@@ -1,5 +1,7 @@
 #include "support/unit_json.h"
 
+#include <openssl/evp.h>
+
 #include "support/random_os.h"
 
 #include "crypto/seal.h"
@@ -306,6 +308,21 @@ the_ceiling_of_the_output_holds(void **state)
 		E_LIMIT);
 }
 
+static void
+a_missing_algorithm_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct sealer *s = NULL;
+	struct err e = { 0 };
+
+	assert_int_equal(EVP_set_default_properties(NULL, "provider=none"), 1);
+	assert_int_equal(sealer_open(f->keys, &f->ros.os, &s, &e), E_CRYPTO);
+	assert_null(s);
+	assert_int_equal(EVP_set_default_properties(NULL, ""), 1);
+	assert_int_equal(sealer_open(f->keys, &f->ros.os, &s, &e), E_OK);
+	sealer_close(&s);
+}
+
 #define RUN(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int
@@ -324,6 +341,7 @@ main(void)
 		RUN(refused_random_bytes_are_told),
 		RUN(no_iv_is_used_twice),
 		RUN(the_ceiling_of_the_output_holds),
+		RUN(a_missing_algorithm_is_told),
 	};
 
 	return cmocka_run_group_tests_name("seal", tests, NULL, NULL);
