@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/wire.h"
 #include "repo/reader.h"
 
 static struct session s;
@@ -310,46 +311,92 @@ empty_out(const char *vault, const char *sub)
 	(void)closedir(d);
 }
 
-/* An index that gives one blob of `len` plaintext bytes another length, and a node that agrees with the lie. */
+#define PACKS_MAX 8
+
+/* Write the index anew with another length for a blob: in every pack, or in the one the reader asks first. */
 static void
-test_index_lies_about_length(void **state)
+lie_about_length(struct fix *f, const struct id *blob, bool first_only)
 {
-	static uint8_t text[4000];
-	struct index_pack packs[4] = { 0 };
-	struct fix *f = *state;
-	struct node node;
+	autoclean(buf_done) struct buf out = buf_limit(1 << 20);
+	struct index_pack packs[PACKS_MAX] = { 0 };
+	struct blob_loc first;
+	struct id index_id;
 	struct err e;
-	struct id x, index_id;
 	size_t n;
 
-	fix_make(f, &s, &m);
-	x = maker_data(&m, text, sizeof(text));
-	node = node_file("f", &x, 1, sizeof(text) + 7);
-	fix_made(&s, &m, &node, 1);
 	open_session(&s, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
 	assert_int_equal(session_load_index(&s, &e), E_OK);
+	assert_true(index_find(s.index, BLOB_DATA, blob, &first));
 	n = index_pack_count(s.index);
-	assert_in_range(n, 1, 4);
+	assert_in_range(n, 1, PACKS_MAX);
 	for (uint32_t i = 0; i < n; i++) {
-		index_pack_id(s.index, i, &packs[i].id);
-		assert_int_equal(index_pack_blobs(s.index, i, &packs[i].blobs, &e), E_OK);
-		for (size_t k = 0; k < packs[i].blobs.n; k++)
-			if (packs[i].blobs.v[k].kind == BLOB_DATA)
-				packs[i].blobs.v[k].ulen += 7;
-	}
-	autoclean(buf_done) struct buf out = buf_limit(1 << 20);
+		struct pack_list *blobs = &packs[i].blobs;
 
+		index_pack_id(s.index, i, &packs[i].id);
+		assert_int_equal(index_pack_blobs(s.index, i, blobs, &e), E_OK);
+		for (size_t k = 0; k < blobs->n; k++)
+			if (id_cmp(&blobs->v[k].id, blob) == 0 &&
+				(!first_only || id_cmp(&packs[i].id, &first.pack) == 0))
+				blobs->v[k].ulen += 7;
+	}
 	assert_int_equal(index_write(packs, n, &out, &e), E_OK);
 	empty_out(f->vault, "index");
 	assert_int_equal(vault_save(s.vault, s.own, O_INDEX, out.p, out.len, &index_id, &e), E_OK);
 	for (size_t i = 0; i < n; i++)
 		pack_list_done(&packs[i].blobs);
 	session_abandon(&s);
+}
+
+/* The node agrees with the lie, so that only the content itself can tell. */
+static void
+test_index_lies_about_length(void **state)
+{
+	static uint8_t text[4000];
+	struct fix *f = *state;
+	struct node node;
+	struct id x;
+
+	fix_make(f, &s, &m);
+	x = maker_data(&m, text, sizeof(text));
+	node = node_file("f", &x, 1, sizeof(text) + 7);
+	fix_made(&s, &m, &node, 1);
+	lie_about_length(f, &x, false);
 	expect_rc(f, fix_restore(f), E_RESTORE_DAMAGED);
 	assert_int_equal(f->h.codes[0], E_BLOB_LENGTH);
 	assert_false(exists(f->dest));
 	assert_non_null(f->result.stage);
 	assert_true(exists(f->result.stage));
+}
+
+/* The other copy is whole, but not as long as the plan was told: later pieces would land at wrong places. */
+static void
+test_index_lies_about_one_copy(void **state)
+{
+	static uint8_t text[4000];
+	struct fix *f = *state;
+	struct session other;
+	struct maker also;
+	struct node node;
+	struct id x, tree;
+
+	make_vault(os_posix(), f->vault, 2);
+	open_session(&s, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
+	open_session(&other, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
+	maker_begin(&m, &s);
+	maker_begin(&also, &other);
+	x = maker_data(&m, text, sizeof(text));
+	(void)maker_data(&also, text, sizeof(text));
+	node = node_file("f", &x, 1, sizeof(text) + 7);
+	tree = maker_tree(&also, &node, 1);
+	(void)maker_end(&also, &tree);
+	session_abandon(&other);
+	fix_made(&s, &m, &node, 1);
+	lie_about_length(f, &x, true);
+	expect_rc(f, fix_restore(f), E_RESTORE_DAMAGED);
+	assert_int_equal(f->h.codes[0], E_BLOB_LENGTH);
+	assert_non_null(f->result.stage); /* the plan believed it */
+	assert_int_equal(tree_entries(f->result.stage), 1);
+	assert_false(exists(f->dest));
 }
 
 /* ---- damaged packs ---- */
@@ -718,6 +765,28 @@ test_verification_sees_a_foreign_entry(void **state)
 	assert_false(exists(f->dest));
 }
 
+/* NFS and quotas may tell of lost bytes only when a file that was written is closed. */
+static int
+close_refused(const struct os *os, int fd)
+{
+	bool written = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+	int rc = os_posix()->close(os_posix(), fd);
+
+	(void)os;
+	return written ? -EDQUOT : rc;
+}
+
+static void
+test_refused_close_is_lost_content(void **state)
+{
+	struct fix *f = *state;
+
+	make_one(f);
+	bent.os.close = close_refused;
+	expect_rc(f, fix_restore(f), E_IO_SPACE);
+	assert_false(exists(f->dest));
+}
+
 static int
 fsync_refused(const struct os *os, int fd)
 {
@@ -782,6 +851,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_unknown_type, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_socket_is_skipped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_index_lies_about_length, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_index_lies_about_one_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_content, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_copy_rescues, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deep_tree, setup, teardown),
@@ -797,6 +867,8 @@ main(void)
 			test_verification_sees_a_flipped_bit, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_verification_sees_a_foreign_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_refused_close_is_lost_content, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_durable_is_not_promoted, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_promotion_of_doubtful_durability, setup, teardown),
