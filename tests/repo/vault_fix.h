@@ -73,11 +73,12 @@ struct fix {
 	struct index *ix;
 	struct err e;
 
-	pthread_mutex_t lock; /* guards what follows */
-	uint64_t chance;
+	pthread_mutex_t lock;    /* guards what follows */
+	uint64_t chance, others; /* states: of the commit's choices, of all else */
 	unsigned random_refused; /* the n-th drawing of bits is refused; 0: none */
 	unsigned randoms;
 	uint64_t now_ns, tick_ns;      /* each question for the time moves the clock on */
+	uint64_t slept_ns;             /* as boottime knows it, and the monotonic clock does not */
 	struct oname put[PUTS_LOGGED]; /* acknowledged ones, in this order */
 	size_t puts;
 	unsigned refuse_put; /* this attempt (from 1 on), */
@@ -110,13 +111,14 @@ fix_random(const struct os *os, void *p, size_t len)
 {
 	struct fix *f = fix_of_os(os);
 	uint8_t *out = p;
+	bool choice = len == sizeof(uint64_t);
 	int rc = 0;
 
 	pthread_mutex_lock(&f->lock);
-	if (len == sizeof(uint64_t) && ++f->randoms == f->random_refused)
+	if (choice && ++f->randoms == f->random_refused)
 		rc = -EIO;
 	for (size_t i = 0; i < len; i++)
-		out[i] = (uint8_t)mix(&f->chance);
+		out[i] = (uint8_t)mix(choice ? &f->chance : &f->others);
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -131,6 +133,28 @@ fix_monotonic(const struct os *os)
 	now = f->now_ns += f->tick_ns;
 	pthread_mutex_unlock(&f->lock);
 	return now;
+}
+
+static inline uint64_t
+fix_boottime(const struct os *os)
+{
+	struct fix *f = fix_of_os(os);
+	uint64_t now;
+
+	pthread_mutex_lock(&f->lock);
+	now = f->now_ns + f->slept_ns;
+	pthread_mutex_unlock(&f->lock);
+	return now;
+}
+
+static inline void
+fix_sleep(const struct os *os, uint64_t ns)
+{
+	struct fix *f = fix_of_os(os);
+
+	pthread_mutex_lock(&f->lock);
+	f->now_ns += ns;
+	pthread_mutex_unlock(&f->lock);
 }
 
 static inline enum ecode
@@ -232,6 +256,8 @@ fix_open(unsigned version)
 	f->os = *os_posix();
 	f->os.random = fix_random;
 	f->os.monotonic_ns = fix_monotonic;
+	f->os.boottime_ns = fix_boottime;
+	f->os.sleep_ns = fix_sleep;
 	f->now_ns = UINT64_C(1) << 40;
 	f->chance = 7;
 	assert_int_equal(pthread_mutex_init(&f->lock, NULL), 0);
