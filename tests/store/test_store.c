@@ -90,7 +90,7 @@ test_opening_touches_nothing(void **state)
 	struct err e;
 
 	(void)state;
-	tmpdir_make(dir);
+	tmpdir_make_fast(dir);
 	(void)snprintf(vault, sizeof(vault), "%s/vault", dir);
 	assert_int_equal(store_open(os_posix(), vault, &st, &e), E_OK);
 	store_close(&st);
@@ -120,7 +120,7 @@ test_conform_local(void **state)
 	struct err e;
 
 	(void)state;
-	tmpdir_make(dir);
+	tmpdir_make_fast(dir);
 	fault_os_init(&f, os_posix());
 	assert_int_equal(local_open(&f.os, dir, &st, &e), E_OK);
 	assert_int_equal(store_prepare(st, &e), E_OK);
@@ -141,7 +141,7 @@ test_conform_local_without_any_directory(void **state)
 	struct err e;
 
 	(void)state;
-	tmpdir_make(dir);
+	tmpdir_make_fast(dir);
 	assert_int_equal(local_open(os_posix(), dir, &st, &e), E_OK);
 	assert_int_equal(store_put(st, &name, &part, 1, &e), E_OK);
 	assert_true(tmpdir_exists(dir, "data/11"));
@@ -338,7 +338,7 @@ test_any_thread_may_put(void **state)
 	assert_int_equal(mem_open(&st, &e), E_OK);
 	write_in_parallel(st);
 	store_close(&st);
-	tmpdir_make(dir);
+	tmpdir_make_fast(dir);
 	os.fsync = no_sync;
 	assert_int_equal(local_open(&os, dir, &st, &e), E_OK);
 	write_in_parallel(st);

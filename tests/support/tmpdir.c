@@ -26,14 +26,26 @@ join(char out[static TMPDIR_PATH_MAX], const char *dir, const char *name)
 		give_up("join", name);
 }
 
-void
-tmpdir_make(char path[static TMPDIR_PATH_MAX])
+static void
+make_in(char path[static TMPDIR_PATH_MAX], const char *otherwise)
 {
 	const char *base = getenv("TMPDIR");
 
-	join(path, base == NULL || base[0] == '\0' ? "/tmp" : base, "hf-test-XXXXXX");
+	join(path, base == NULL || base[0] == '\0' ? otherwise : base, "hf-test-XXXXXX");
 	if (mkdtemp(path) == NULL)
 		give_up("mkdtemp", path);
+}
+
+void
+tmpdir_make(char path[static TMPDIR_PATH_MAX])
+{
+	make_in(path, "/tmp");
+}
+
+void
+tmpdir_make_fast(char path[static TMPDIR_PATH_MAX])
+{
+	make_in(path, access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp");
 }
 
 /* Call `each` for everything below `dir`, a directory before and after its content. */

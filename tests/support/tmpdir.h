@@ -10,6 +10,8 @@
 
 /* Below $TMPDIR or /tmp, mode 0700. */
 void tmpdir_make(char path[static TMPDIR_PATH_MAX]);
+/* In memory where the system has such a place (and TMPDIR names none): for tests that make thousands of names. */
+void tmpdir_make_fast(char path[static TMPDIR_PATH_MAX]);
 /* With all that is in it; symbolic links are not followed. */
 void tmpdir_remove(const char *path);
 /* Everything in it, not the directory itself. */
