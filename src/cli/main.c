@@ -2,6 +2,7 @@
  * The only real entry: the kernel's table, signals, the words on the command
  * line, one command, one exit code.  A refusal is printed here and nowhere else.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,7 +131,8 @@ main(int argc, char *argv[])
 		rc = flush.code;
 		e = flush;
 	}
-	if (rc != E_OK)
+	/* a reader that has seen enough ("| head") need not be told */
+	if (rc != E_OK && !(rc == E_OUTPUT && e.sys == EPIPE))
 		tell_refusal(&cli, &e);
 	arena_done(&cli.arena);
 	return rc == E_OK ? 0 : (int)err_row(rc)->class;

@@ -10,7 +10,7 @@
 #include "os/child.h"
 #include "os/io.h"
 
-#define COMMAND_ARENA_BYTES (1U << 20)
+#define COMMAND_ARENA_BYTES (4U << 20) /* pointers to an environment; ARG_MAX is 2 MiB here */
 #define RAW_MAX_BYTES       SECRET_MAX_BYTES
 
 /* Wiped before it is freed. */
@@ -51,25 +51,78 @@ from_file(const struct os *os, const char *path, struct secret *out, struct err 
 	return take_text(&text, "password file", out, e);
 }
 
+/*
+ * The helper needs what the person's session has (agents, buses, DISPLAY), so
+ * it gets this environment; but not the passwords in it.
+ */
+static enum ecode
+helper_env(struct arena *a, char ***out, struct err *e)
+{
+	static const char *const secret[] = { "HOLDFAST_PASSWORD=", "RESTIC_PASSWORD=" };
+	size_t n = 0, kept = 0;
+	void *room;
+	enum ecode rc;
+
+	while (environ[n] != NULL)
+		n++;
+	rc = arena_alloc(a, (n + 1) * sizeof(char *), &room, e);
+	if (rc != E_OK)
+		return rc;
+	*out = room;
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(environ[i], secret[0], strlen(secret[0])) == 0 ||
+			strncmp(environ[i], secret[1], strlen(secret[1])) == 0)
+			continue;
+		(*out)[kept++] = environ[i];
+	}
+	(*out)[kept] = NULL;
+	return E_OK;
+}
+
+static enum ecode
+run_helper(
+	const struct os *os, char *const argv[], char *const env[], struct buf *text, struct err *e)
+{
+	int pid, status, fd = os->spawn(os, argv, env, &pid);
+	size_t got = 0;
+	struct err why;
+	enum ecode rc;
+
+	if (fd < 0)
+		return err_set(e, E_PASSWORD_SOURCE, -fd,
+			"the password command %s could not be started", argv[0]);
+	rc = io_read(os, fd, text->p, RAW_MAX_BYTES, &got, argv[0], &why);
+	io_close(os, &fd);
+	status = os->wait(os, pid);
+	if (rc != E_OK)
+		return err_set(
+			e, E_PASSWORD_SOURCE, why.sys, "the password command: %s", why.detail);
+	if (got == RAW_MAX_BYTES)
+		return err_set(e, E_PASSWORD_SOURCE, 0,
+			"the password command printed %d bytes or more", RAW_MAX_BYTES);
+	if (status != 0)
+		return err_set(e, E_PASSWORD_SOURCE, 0, "the password command %s ended with %s %d",
+			argv[0], status > 255 ? "signal" : "status",
+			status > 255 ? status - 256 : status);
+	text->len = got;
+	return E_OK;
+}
+
 static enum ecode
 from_command(const struct os *os, const char *command, struct secret *out, struct err *e)
 {
 	autoclean(arena_done) struct arena arena = arena_limit(COMMAND_ARENA_BYTES);
 	autoclean(wipe_done) struct buf text = buf_limit(RAW_MAX_BYTES);
-	struct err why;
-	char **argv;
+	char **argv, **env;
 	enum ecode rc = buf_reserve(&text, RAW_MAX_BYTES, e);
 
 	if (rc == E_OK)
 		rc = child_split(&arena, command, &argv, e);
-	if (rc != E_OK)
-		return rc;
-	if (argv[0] == NULL)
-		return err_set(e, E_PASSWORD_SOURCE, 0, "the password command is empty");
-	if (child_capture(os, argv, &text, &why) != E_OK)
-		return err_set(
-			e, E_PASSWORD_SOURCE, why.sys, "the password command: %s", why.detail);
-	return take_text(&text, "password command", out, e);
+	if (rc == E_OK)
+		rc = helper_env(&arena, &env, e);
+	if (rc == E_OK)
+		rc = run_helper(os, argv, env, &text, e);
+	return rc == E_OK ? take_text(&text, "password command", out, e) : rc;
 }
 
 static enum ecode
@@ -149,7 +202,7 @@ ask_twice(const struct os *os, int tty, struct slice first, struct err *e)
 	if (rc == E_OK)
 		rc = ask(os, tty, "once more: ", &again, e);
 	if (rc == E_OK && (again.len != first.len || memcmp(again.p, first.p, first.len) != 0))
-		rc = err_set(e, E_PASSWORD_SOURCE, 0, "the two passwords differ");
+		rc = err_set(e, E_PASSWORD_DIFFERS, 0, "the second is not the first");
 	return rc;
 }
 

@@ -98,14 +98,15 @@ line_counts(struct line *l, const struct pace *p)
 
 	line_add(l, "  %" PRIu64, p->done_items);
 	if (p->totals_final && p->total_items > 0)
-		line_add(l, " of %" PRIu64, p->total_items);
-	line_add(l, " items, %s", bytes_text(p->done_bytes, done));
+		line_add(l, "/%" PRIu64, p->total_items);
+	line_add(l, " items  %s", bytes_brief(p->done_bytes, done));
 	if (p->totals_final && p->total_bytes > 0)
-		line_add(l, " of %s", bytes_text(p->total_bytes, total));
-	line_add(l, ", %" PRIu64 " items/s, %s/s", p->done_items / s,
-		bytes_text(p->done_bytes / s, rate));
+		line_add(l, "/%s", bytes_brief(p->total_bytes, total));
+	line_add(l, "  %" PRIu64 "/s  %s/s", p->done_items / s,
+		bytes_brief(p->done_bytes / s, rate));
 }
 
+/* What matters most comes first: a narrow terminal cuts the end. */
 const char *
 pace_text(enum ticker_kind kind, const struct pace *pace, char out[static PACE_TEXT_MAX])
 {
@@ -120,13 +121,13 @@ pace_text(enum ticker_kind kind, const struct pace *pace, char out[static PACE_T
 	line_add(&l, "%s  %s", phase_text(pace->phase), span_text(pace->elapsed_s, span));
 	if (pace->totals_final)
 		line_add(&l, "  %.1f%%", 100 * fraction(pace));
+	if (left != UINT64_MAX)
+		line_add(&l, "  ETA %s", span_text(left, span));
+	if (pace->problems > 0)
+		line_add(&l, "  %" PRIu64 " problem%s", pace->problems,
+			pace->problems == 1 ? "" : "s");
 	if (pace->done_items > 0 || pace->total_items > 0)
 		line_counts(&l, pace);
-	if (left != UINT64_MAX)
-		line_add(&l, ", ETA %s", span_text(left, span));
-	if (pace->problems > 0)
-		line_add(&l, ", %" PRIu64 " problem%s", pace->problems,
-			pace->problems == 1 ? "" : "s");
 	return out;
 }
 

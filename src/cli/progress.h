@@ -36,7 +36,7 @@ struct pace { /* what the line is made of; a struct so that tests can see it */
 	uint64_t done_items, total_items, done_bytes, total_bytes, problems;
 };
 #define PACE_TEXT_MAX 256
-/* "[2/3] working  1:02  45.2%  120 of 300 items, 1.000 MiB of 2.000 MiB, 2 items/s, 16.516 KiB/s, ETA 1:15" */
+/* "[2/3] working  1:02  50.0%  ETA 1:02  1 problem  120/300 items  1.0 MiB/2.0 MiB  1/s  16.5 KiB/s" */
 const char *pace_text(
 	enum ticker_kind kind, const struct pace *pace, char out[static PACE_TEXT_MAX]);
 /* The `status` object of format document 12.4, with its newline; nothing for TICKER_OTHER. */

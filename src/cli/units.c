@@ -8,8 +8,8 @@
 
 #include "base/utf8.h"
 
-const char *
-bytes_text(uint64_t bytes, char out[static UNIT_TEXT_MAX])
+static const char *
+scaled(uint64_t bytes, int decimals, char out[static UNIT_TEXT_MAX])
 {
 	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	double v = (double)bytes / 1024;
@@ -23,8 +23,20 @@ bytes_text(uint64_t bytes, char out[static UNIT_TEXT_MAX])
 		v /= 1024;
 		i++;
 	}
-	(void)snprintf(out, UNIT_TEXT_MAX, "%.3f %s", v, units[i]);
+	(void)snprintf(out, UNIT_TEXT_MAX, "%.*f %s", decimals, v, units[i]);
 	return out;
+}
+
+const char *
+bytes_text(uint64_t bytes, char out[static UNIT_TEXT_MAX])
+{
+	return scaled(bytes, 3, out);
+}
+
+const char *
+bytes_brief(uint64_t bytes, char out[static UNIT_TEXT_MAX])
+{
+	return scaled(bytes, 1, out);
 }
 
 const char *

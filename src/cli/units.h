@@ -9,6 +9,8 @@
 
 /* "123 B", "1.5 KiB", "34.125 MiB": three decimals as restic writes them */
 const char *bytes_text(uint64_t bytes, char out[static UNIT_TEXT_MAX]);
+/* The same with one decimal, for lines that are redrawn: "34.1 MiB" */
+const char *bytes_brief(uint64_t bytes, char out[static UNIT_TEXT_MAX]);
 /* "0:07", "12:03", "1:02:03" */
 const char *span_text(uint64_t seconds, char out[static UNIT_TEXT_MAX]);
 /* "2026-11-21 03:15:22" in this machine's zone */

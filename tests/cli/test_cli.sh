@@ -160,9 +160,24 @@ if command -v script >/dev/null; then
 	exits 0 "the password is asked for on the terminal"
 	! grep -q "correct horse" typed
 	result $? "and is not echoed"
+	: >typed
+	{
+		wait_for typed "password for the new vault"
+		printf 'one\n'
+		wait_for typed "once more"
+		printf 'other\n'
+	} | script -qefc "$holdfast -r $top/unmade init" typed >out.raw 2>err.raw
+	rc=$?
+	normal <typed >out
+	exits 2 "two passwords that differ"
+	says out "the two passwords typed are not equal (usage-error, SEV-3, code 7004)" "are told"
+	[ ! -e unmade/config ]
+	result $? "and make no vault"
 else
-	n=$((n + 1))
-	echo "ok $n - the password is asked for on the terminal # SKIP script(1) is absent"
+	for what in "a password asked for" "not echoed" "differing ones refused" "told" "no vault"; do
+		n=$((n + 1))
+		echo "ok $n - $what # SKIP script(1) is absent"
+	done
 fi
 export HOLDFAST_PASSWORD_FILE=$top/pw
 
@@ -325,6 +340,11 @@ last_line out '^0 locks removed, 0 left$' "unlock"
 
 # ---- signals ----
 mkfifo pipe
+others() { # what other processes see while the vault is locked
+	"$holdfast" check >check.out 2>check.err
+	check_rc=$?
+	"$holdfast" unlock >unlock.out 2>/dev/null
+}
 signal() { # the first signals, the last signal
 	cat /dev/zero >pipe &
 	writer=$!
@@ -336,7 +356,8 @@ signal() { # the first signals, the last signal
 		sleep 0.05
 	done
 	[ -z "$1" ] || kill "-$1" $pid
-	[ "$1" != USR1 ] || wait_for err.raw "items, "
+	[ "$1" != USR1 ] || wait_for err.raw " items  "
+	[ -z "$1" ] || others
 	kill "-$2" $pid
 	wait $pid
 	rc=$?
@@ -347,6 +368,11 @@ signal() { # the first signals, the last signal
 }
 signal USR1 INT
 exits 130 "SIGINT"
+rc=$check_rc
+exits 11 "check waits for nobody: the vault is locked"
+says check.err "the vault is locked by another process (busy, SEV-3, code 4560)" "and says so"
+says unlock.out "its process is alive" "unlock leaves a living lock"
+last_line unlock.out '^0 locks removed, 1 left$' "and counts it"
 says err "interrupted: " "an interruption is told as one"
 says err "remaining: " "with what remains"
 [ -z "$(ls vault/locks)" ]
@@ -356,6 +382,7 @@ cp "state/holdfast/runs/$last/run_report.json" out
 says out '"exitCode":130,"failureCode":"interrupted"' "and the report is there"
 signal "" TERM
 exits 143 "SIGTERM"
+says err "the run was asked to stop (interrupted, SEV-3, code 7011)" "is told apart"
 signal HUP INT
 exits 130 "SIGHUP is ignored while a vault is open"
 
@@ -379,9 +406,22 @@ END
 run env XDG_STATE_HOME=$top/pw "$holdfast" check
 exits 0 "reading goes on without one"
 says err "warning: this run leaves no report" "but says so"
+{
+	"$holdfast" ls latest --host ''
+	echo "$?" >left
+} 2>err | true
+rc=$(cat left)
+cp err out
+exits 25 "a reader that has left"
+[ ! -s err ]
+result $? "is not talked about"
 "$holdfast" snapshots >/dev/full 2>err
 rc=$?
 : >out
 exits 25 "a result that cannot be printed is a failure"
+says err "the output could not be written (state-write-failed, SEV-2, code 7012)" "and is told"
+run env XDG_STATE_HOME=$top/pw "$holdfast" runs
+exits 26 "run folders that cannot be listed"
+says err "a run's report could not be read (state-read-failed, SEV-2, code 6001)" "are told"
 
 echo "1..$n"

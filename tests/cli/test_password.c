@@ -91,6 +91,20 @@ test_command(void **state)
 }
 
 static void
+test_command_does_not_inherit_passwords(void **state)
+{
+	(void)state;
+	assert_int_equal(setenv("HOLDFAST_PASSWORD", "geheim", 1), 0);
+	assert_int_equal(setenv("HOLDFAST_AGENT", "yes", 1), 0);
+	assert_int_equal(
+		get(PASSWORD_COMMAND, "sh -c 'echo \"[$HOLDFAST_PASSWORD$HOLDFAST_AGENT]\"'", -1),
+		E_OK);
+	assert_secret("[yes]");
+	assert_int_equal(get(PASSWORD_COMMAND, "head -c 5000 /dev/zero", -1), E_PASSWORD_SOURCE);
+	assert_int_equal(unsetenv("HOLDFAST_PASSWORD"), 0);
+}
+
+static void
 test_descriptor(void **state)
 {
 	int fds[2];
@@ -122,6 +136,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_file_is_trimmed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file_that_cannot_be_used, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_command, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_command_does_not_inherit_passwords, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_descriptor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_variable_is_not_trimmed, setup, teardown),
 	};
