@@ -174,7 +174,7 @@ static enum ecode
 expect_end(const struct os *os, int fd, size_t limit, const char *path, struct err *e)
 {
 	uint8_t byte;
-	size_t got;
+	size_t got = 0;
 	enum ecode rc = io_read(os, fd, &byte, sizeof(byte), &got, path, e);
 
 	if (rc == E_OK && got > 0)
@@ -221,7 +221,7 @@ io_read_file(const struct os *os, int dir, const char *path, struct buf *out, st
 static enum ecode
 make_dir(const struct os *os, int dir, const char *path, mode_t mode, struct err *e)
 {
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int rc = os->mkdir(os, dir, path, mode);
 
 	if (rc < 0 && (os->stat(os, dir, path, 0, &meta) < 0 || !S_ISDIR(meta.mode)))

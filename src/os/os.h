@@ -22,7 +22,7 @@ struct os_dirent { /* one name from getdents; offsets into the caller's buffer *
 	uint8_t type;     /* DT_* or DT_UNKNOWN */
 };
 
-struct os_meta { /* what statx tells; times in UTC */
+struct os_meta {       /* what statx tells; times in UTC */
 	uint32_t mode; /* st_mode */
 	uint32_t uid, gid;
 	uint64_t ino, dev, rdev, size, nlink, blocks; /* dev and rdev as glibc's st_dev */
@@ -39,7 +39,8 @@ struct os_child; /* see os/child.h */
 struct os {
 	int (*open)(const struct os *os, int dir, const char *path, int flags, mode_t mode);
 	/* openat2 with RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS [| NO_XDEV]; -ENOSYS where absent */
-	int (*open_beneath)(const struct os *os, int dir, const char *path, int flags, mode_t mode, bool same_dev);
+	int (*open_beneath)(const struct os *os, int dir, const char *path, int flags, mode_t mode,
+		bool same_dev);
 	int (*close)(const struct os *os, int fd);
 	ssize_t (*read)(const struct os *os, int fd, void *p, size_t len);
 	ssize_t (*pread)(const struct os *os, int fd, void *p, size_t len, uint64_t off);
@@ -52,34 +53,41 @@ struct os {
 	int (*fadvise)(const struct os *os, int fd, uint64_t off, uint64_t len, int advice);
 	off_t (*lseek)(const struct os *os, int fd, int64_t off, int whence);
 
-	int (*stat)(const struct os *os, int dir, const char *path, int at_flags, struct os_meta *out); /* statx */
+	int (*stat)(const struct os *os, int dir, const char *path, int at_flags,
+		struct os_meta *out); /* statx */
 	/* One getdents64 call: bytes filled, 0 at the end.  Decode with os_dirent_next(). */
 	ssize_t (*getdents)(const struct os *os, int fd, void *p, size_t len);
 	ssize_t (*readlink)(const struct os *os, int dir, const char *path, char *p, size_t len);
 	int (*statvfs)(const struct os *os, int fd, struct statvfs *out);
 
 	int (*mkdir)(const struct os *os, int dir, const char *path, mode_t mode);
-	int (*rename)(const struct os *os, int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
-	int (*link)(const struct os *os, int from_dir, const char *from, int to_dir, const char *to, int at_flags);
+	int (*rename)(const struct os *os, int from_dir, const char *from, int to_dir,
+		const char *to, unsigned flags);
+	int (*link)(const struct os *os, int from_dir, const char *from, int to_dir, const char *to,
+		int at_flags);
 	int (*symlink)(const struct os *os, const char *target, int dir, const char *path);
 	int (*mknod)(const struct os *os, int dir, const char *path, mode_t mode, uint64_t rdev);
 	int (*unlink)(const struct os *os, int dir, const char *path, int at_flags);
 
 	/* fd with path NULL works on the descriptor itself; AT_SYMLINK_NOFOLLOW in at_flags */
-	int (*chown)(const struct os *os, int dir, const char *path, uint32_t uid, uint32_t gid, int at_flags);
-	int (*chmod)(const struct os *os, int dir, const char *path, mode_t mode); /* path NULL: fchmod */
-	int (*utimens)(const struct os *os, int dir, const char *path, struct instant atime, struct instant mtime,
+	int (*chown)(const struct os *os, int dir, const char *path, uint32_t uid, uint32_t gid,
 		int at_flags);
+	int (*chmod)(const struct os *os, int dir, const char *path,
+		mode_t mode); /* path NULL: fchmod */
+	int (*utimens)(const struct os *os, int dir, const char *path, struct instant atime,
+		struct instant mtime, int at_flags);
 	/* path NULL: f*xattr on dir; else the l-variant on path below dir, never following a final link */
 	ssize_t (*listxattr)(const struct os *os, int dir, const char *path, char *p, size_t len);
-	ssize_t (*getxattr)(const struct os *os, int dir, const char *path, const char *name, void *p, size_t len);
-	int (*setxattr)(const struct os *os, int dir, const char *path, const char *name, const void *p, size_t len);
+	ssize_t (*getxattr)(const struct os *os, int dir, const char *path, const char *name,
+		void *p, size_t len);
+	int (*setxattr)(const struct os *os, int dir, const char *path, const char *name,
+		const void *p, size_t len);
 	int (*removexattr)(const struct os *os, int dir, const char *path, const char *name);
 
 	int (*random)(const struct os *os, void *p, size_t len); /* all of it, or -errno */
 	struct instant (*wall)(const struct os *os);             /* UTC */
 	uint64_t (*monotonic_ns)(const struct os *os);
-	uint64_t (*boottime_ns)(const struct os *os); /* counts suspend */
+	uint64_t (*boottime_ns)(const struct os *os);       /* counts suspend */
 	void (*sleep_ns)(const struct os *os, uint64_t ns); /* may return early on a signal */
 
 	int (*pid)(const struct os *os);

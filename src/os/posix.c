@@ -680,8 +680,8 @@ static int
 px_spawn(const struct os *os, char *const argv[], char *const env[], int *pid)
 {
 	struct clean_env clean;
-	int out[2], report[2], rc = 0;
-	pid_t child;
+	int out[2] = { -1, -1 }, report[2] = { -1, -1 }, rc = 0;
+	pid_t child = -1;
 
 	(void)os;
 	if (env == NULL)

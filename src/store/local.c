@@ -116,7 +116,7 @@ root_fd(struct local_store *l, int *root)
 static enum ecode
 learn_mode(struct local_store *l, int root, bool *shared, struct err *e)
 {
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int rc = 0;
 
 	(void)pthread_mutex_lock(&l->lock);
@@ -295,7 +295,7 @@ local_put(struct store *st, const struct oname *name, const struct slice *parts,
 static enum ecode
 open_object(struct local_store *l, const char *text, int *fd, uint64_t *size, struct err *e)
 {
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int root;
 	int rc = root_fd(l, &root);
 
@@ -357,7 +357,7 @@ local_stat(struct store *st, const struct oname *name, uint64_t *size, struct er
 {
 	struct local_store *l = local_of(st);
 	char text[ONAME_TEXT_MAX];
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int root;
 	int rc = root_fd(l, &root);
 
@@ -394,7 +394,7 @@ static enum ecode
 list_name(const struct lister *d, const char *name, struct err *e)
 {
 	struct store_entry entry;
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int rc;
 
 	/* a pack in a wrong directory cannot be read by its name, so it is not there */
@@ -472,7 +472,7 @@ list_pack_dir(const struct lister *data, const char *name, struct err *e)
 static enum ecode
 list_missing(struct local_store *l, int root, const struct lister *d, struct err *e)
 {
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	int rc = l->os->stat(l->os, root, NULL, 0, &meta);
 
 	if (rc < 0)
@@ -550,7 +550,7 @@ static enum ecode
 make_root(struct local_store *l, struct err *e)
 {
 	char path[PATH_MAX];
-	struct os_meta meta;
+	struct os_meta meta = { 0 };
 	unsigned missing = 0;
 	enum ecode rc = E_OK;
 	int sys;

@@ -8,7 +8,8 @@
 
 #include "store/store.h"
 
-enum ecode local_open(const struct os *os, const char *dir, struct store **out, struct err *e) must_check;
+enum ecode local_open(
+	const struct os *os, const char *dir, struct store **out, struct err *e) must_check;
 /* The directory when `st` is such a store, else NULL. */
 const char *local_path(const struct store *st);
 

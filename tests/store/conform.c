@@ -20,7 +20,7 @@ conform_name(enum okind kind, uint8_t first, unsigned seed)
 	if (kind == O_CONFIG)
 		return name;
 	for (size_t i = 0; i < sizeof(name.id.b); i++)
-		name.id.b[i] = (uint8_t)(seed * 131 + i * 29);
+		name.id.b[i] = (uint8_t)((size_t)seed * 131 + i * 29);
 	name.id.b[0] = first;
 	memcpy(name.id.b + 28, &seed, sizeof(seed));
 	return name;

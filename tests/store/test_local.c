@@ -481,6 +481,30 @@ test_put_keeps_its_promise(void **state)
 	assert_true(refused > 300);
 }
 
+/* Read and look, with one call refused.  False when there were fewer calls than that. */
+static bool
+get_refused(struct place *p, const struct oname *name, struct fault_plan plan)
+{
+	autoclean(buf_done) struct buf out = buf_limit(100);
+	uint64_t size = 77;
+	enum ecode rc, stat_rc;
+	struct err e;
+
+	reopen(p);
+	fault_os_plan(&p->f, plan);
+	rc = store_get(p->st, name, 2, 5, &out, &e);
+	stat_rc = store_stat(p->st, name, &size, &e);
+	assert_true(rc == E_OK || rc == E_STORE_READ);
+	assert_int_equal(out.len, rc == E_OK ? 5 : 0);
+	if (rc == E_OK)
+		assert_memory_equal(out.p, "23456", 5);
+	assert_true(stat_rc == E_OK || stat_rc == E_STORE_READ);
+	assert_int_equal(size, stat_rc == E_OK ? 10 : 77);
+	if (p->f.fired > 0 && plan.error != EINTR && p->f.fired_slot != SLOT_CLOSE)
+		assert_true(rc != E_OK || stat_rc != E_OK);
+	return p->f.fired > 0;
+}
+
 static void
 test_get_keeps_its_promise(void **state)
 {
@@ -491,27 +515,10 @@ test_get_keeps_its_promise(void **state)
 
 	assert_int_equal(put(p, &name, "0123456789", &e), E_OK);
 	for (size_t i = 0; i < ERRORS; i++) {
-		for (unsigned long n = 1;; n++) {
-			autoclean(buf_done) struct buf out = buf_limit(100);
-			uint64_t size = 77;
-			enum ecode rc, stat_rc;
+		struct fault_plan plan = { .nth = 1, .error = errors[i] };
 
-			reopen(p);
-			fault_os_plan(&p->f, (struct fault_plan){ .nth = n, .error = errors[i] });
-			rc = store_get(p->st, &name, 2, 5, &out, &e);
-			stat_rc = store_stat(p->st, &name, &size, &e);
-			if (p->f.fired == 0)
-				break;
+		for (; get_refused(p, &name, plan); plan.nth++)
 			refused++;
-			assert_true(rc == E_OK || rc == E_STORE_READ);
-			assert_int_equal(out.len, rc == E_OK ? 5 : 0);
-			if (rc == E_OK)
-				assert_memory_equal(out.p, "23456", 5);
-			assert_true(stat_rc == E_OK || stat_rc == E_STORE_READ);
-			assert_int_equal(size, stat_rc == E_OK ? 10 : 77);
-			if (errors[i] != EINTR && p->f.fired_slot != SLOT_CLOSE)
-				assert_true(rc != E_OK || stat_rc != E_OK);
-		}
 	}
 	assert_true(refused > 20);
 }
