@@ -147,8 +147,9 @@ packing_drop(struct flow_task *task)
 	packing_give((struct packing *)task);
 }
 
-static enum ecode
-packing_take(struct commit *c, struct packing **out, struct err *e)
+/* NULL: no memory. */
+static struct packing *
+packing_take(struct commit *c)
 {
 	struct packing *p;
 
@@ -159,21 +160,19 @@ packing_take(struct commit *c, struct packing **out, struct err *e)
 	give(&c->lock);
 	if (p == NULL)
 		p = calloc(1, sizeof(*p));
-	else
-		p->next = NULL;
-	if (p == NULL)
-		return err_set(e, E_NOMEM, 0, "%zu bytes", sizeof(*p));
-	p->task = (struct flow_task){ .run = packing_run, .drop = packing_drop };
-	p->c = c;
-	p->body.limit = PACK_BODY_MAX_BYTES;
-	*out = p;
-	return E_OK;
+	if (p != NULL) {
+		p->task = (struct flow_task){ .run = packing_run, .drop = packing_drop };
+		p->c = c;
+		p->body.limit = PACK_BODY_MAX_BYTES;
+	}
+	return p;
 }
 
 /* ---- sealing memory ---- */
 
-static enum ecode
-scratch_take(struct commit *c, struct scratch **out, struct err *e)
+/* NULL: no memory. */
+static struct scratch *
+scratch_take(struct commit *c)
 {
 	struct scratch *s;
 
@@ -184,11 +183,9 @@ scratch_take(struct commit *c, struct scratch **out, struct err *e)
 	give(&c->lock);
 	if (s == NULL)
 		s = calloc(1, sizeof(*s));
-	if (s == NULL)
-		return err_set(e, E_NOMEM, 0, "%zu bytes", sizeof(*s));
-	s->buf.limit = PACK_BODY_MAX_BYTES;
-	*out = s;
-	return E_OK;
+	if (s != NULL)
+		s->buf.limit = PACK_BODY_MAX_BYTES;
+	return s;
 }
 
 static void
@@ -408,8 +405,10 @@ append_open(struct commit *c, struct pack_entry *entry, const struct buf *sealed
 	s = &c->slots[entry->kind][which];
 	take(&s->lock);
 	if (s->open == NULL)
-		rc = packing_take(c, &s->open, e);
-	if (rc == E_OK)
+		s->open = packing_take(c);
+	if (s->open == NULL)
+		rc = err_set(e, E_NOMEM, 0, "%zu bytes", sizeof(struct packing));
+	else
 		rc = append(s->open, entry, sealed, e);
 	if (rc == E_OK && is_full(c, s->open)) {
 		*full = s->open;
@@ -424,11 +423,11 @@ static enum ecode
 append_alone(struct commit *c, struct pack_entry *entry, struct buf *sealed, struct packing **full,
 	struct err *e)
 {
-	struct packing *p;
-	enum ecode rc = packing_take(c, &p, e);
+	struct packing *p = packing_take(c);
+	enum ecode rc;
 
-	if (rc != E_OK)
-		return rc;
+	if (p == NULL)
+		return err_set(e, E_NOMEM, 0, "%zu bytes", sizeof(*p));
 	entry->offset = 0;
 	rc = pack_list_add(&p->list, entry, e);
 	if (rc != E_OK) {
@@ -475,11 +474,11 @@ add_blob(struct commit *c, struct blob_codec *codec, struct pack_entry *entry, s
 	struct blob_added *added, struct err *e)
 {
 	struct packing *full = NULL;
-	struct scratch *s = NULL;
-	enum ecode rc = scratch_take(c, &s, e);
+	struct scratch *s = scratch_take(c);
+	enum ecode rc;
 
-	if (rc != E_OK)
-		return rc;
+	if (s == NULL)
+		return err_set(e, E_NOMEM, 0, "%zu bytes", sizeof(*s));
 	rc = blob_shut(
 		codec, entry->kind, &entry->id, plain.p, plain.len, &s->buf, &entry->ulen, e);
 	if (rc == E_OK)
@@ -700,24 +699,24 @@ free_scratch(struct commit *c)
 }
 
 void
-commit_close(struct commit **out)
+commit_close(struct commit **c)
 {
-	struct commit *c = *out;
+	struct commit *old = *c;
 
-	if (c == NULL)
+	if (old == NULL)
 		return;
-	flow_close(&c->flow); /* ends the writers, drops what waits */
-	for (unsigned i = 0; i < c->codec_count; i++)
-		blob_codec_close(&c->codecs[i]);
-	free(c->codecs);
-	free_packings(c);
-	free_scratch(c);
-	pending_done(&c->pending);
-	for (unsigned i = 1; i < c->locks_made; i++)
+	flow_close(&old->flow); /* ends the writers, drops what waits */
+	for (unsigned i = 0; i < old->codec_count; i++)
+		blob_codec_close(&old->codecs[i]);
+	free(old->codecs);
+	free_packings(old);
+	free_scratch(old);
+	pending_done(&old->pending);
+	for (unsigned i = 1; i < old->locks_made; i++)
 		(void)pthread_mutex_destroy(
-			&c->slots[(i - 1) / OPEN_PER_KIND][(i - 1) % OPEN_PER_KIND].lock);
-	if (c->locks_made > 0)
-		(void)pthread_mutex_destroy(&c->lock);
-	free(c);
-	*out = NULL;
+			&old->slots[(i - 1) / OPEN_PER_KIND][(i - 1) % OPEN_PER_KIND].lock);
+	if (old->locks_made > 0)
+		(void)pthread_mutex_destroy(&old->lock);
+	free(old);
+	*c = NULL;
 }

@@ -123,24 +123,24 @@ shard_done(struct shard *s)
 }
 
 void
-index_close(struct index **out)
+index_close(struct index **ix)
 {
-	struct index *ix = *out;
+	struct index *old = *ix;
 
-	if (ix == NULL)
+	if (old == NULL)
 		return;
-	for (unsigned i = 0; i < SHARDS && i < ix->locks_made; i++)
-		shard_done(&ix->shards[i]);
-	if (ix->locks_made > SHARDS)
-		(void)pthread_rwlock_destroy(&ix->shape);
-	if (ix->locks_made > SHARDS + 1)
-		(void)pthread_mutex_destroy(&ix->packs_lock);
+	for (unsigned i = 0; i < SHARDS && i < old->locks_made; i++)
+		shard_done(&old->shards[i]);
+	if (old->locks_made > SHARDS)
+		(void)pthread_rwlock_destroy(&old->shape);
+	if (old->locks_made > SHARDS + 1)
+		(void)pthread_mutex_destroy(&old->packs_lock);
 	for (unsigned i = 0; i < PACK_PIECES; i++)
-		free(ix->pieces[i]);
-	free(ix->pack_slots);
-	free(ix->by_pack);
-	free(ix);
-	*out = NULL;
+		free(old->pieces[i]);
+	free(old->pack_slots);
+	free(old->by_pack);
+	free(old);
+	*ix = NULL;
 }
 
 /* A lock of ours cannot fail except by our own mistake. */
@@ -314,6 +314,7 @@ grow_segments(struct shard *s, struct err *e)
 		s->segments[s->segment_count++] = p;
 		return E_OK;
 	}
+	invariant(s->n == 0);
 	s->segments[0] = NULL;
 	s->segment_count = 1;
 	return grow_first_segment(s, e);
@@ -472,16 +473,17 @@ register_pack(struct index *ix, struct listing_pack *pack, uint64_t digest,
 
 /* Of a sorted pack; the local pack number is left out.  Not against attackers, who would need the key. */
 static uint64_t
-digest_of(const struct index_entry *v, size_t n)
+digest_of(const struct listing *l, const struct listing_pack *pack)
 {
-	uint64_t d = n;
+	uint64_t d = pack->n;
 
-	for (size_t i = 0; i < n; i++) {
-		const uint8_t *id = v[i].id.b;
-		uint64_t place = (uint64_t)v[i].offset << 32 | v[i].length;
-		uint64_t size = (uint64_t)v[i].ulen << 1 | (v[i].pack_kind & 1);
+	for (size_t i = 0; i < pack->n; i++) {
+		const struct index_entry *t = &l->v[pack->first + i];
+		const uint8_t *id = t->id.b;
+		uint64_t place = (uint64_t)t->offset << 32 | t->length;
+		uint64_t size = (uint64_t)t->ulen << 1 | (t->pack_kind & 1);
 
-		for (unsigned k = 0; k < sizeof(v[i].id); k += sizeof(uint64_t)) {
+		for (unsigned k = 0; k < sizeof(t->id); k += sizeof(uint64_t)) {
 			uint64_t word;
 
 			memcpy(&word, id + k, sizeof(word));
@@ -500,7 +502,7 @@ register_packs(struct index *ix, struct listing *l, struct index_flaws *flaws, s
 
 	for (size_t i = 0; rc == E_OK && i < l->pack_n; i++) {
 		struct listing_pack *pack = &l->packs[i];
-		uint64_t digest = digest_of(l->v + pack->first, pack->n);
+		uint64_t digest = digest_of(l, pack);
 
 		pack->fresh_blobs = 0;
 		pack->fresh_bytes = 0;
@@ -542,10 +544,12 @@ static void
 look_ahead(
 	const struct shard *s, const struct listing *l, const uint32_t *order, size_t n, size_t i)
 {
-	if (i + 2 * LOOK_AHEAD < n)
-		__builtin_prefetch(&l->v[order[i + 2 * LOOK_AHEAD]]);
-	if (i + LOOK_AHEAD < n && s->slot_count > 0)
-		__builtin_prefetch(&s->slots[home_slot(s, &l->v[order[i + LOOK_AHEAD]].id)]);
+	const size_t near = i + LOOK_AHEAD, far = near + LOOK_AHEAD;
+
+	if (far < n)
+		__builtin_prefetch(&l->v[order[far]]);
+	if (near < n && s->slot_count > 0)
+		__builtin_prefetch(&s->slots[home_slot(s, &l->v[order[near]].id)]);
 }
 
 static enum ecode

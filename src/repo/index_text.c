@@ -105,8 +105,8 @@ enum ecode
 listing_end_pack(struct listing *l, const struct id *id, struct err *e)
 {
 	struct listing_pack *pack = &l->packs[l->pack_n - 1];
-	struct index_entry *v = l->v + pack->first;
 	size_t n = l->n - pack->first, kept = 0;
+	struct index_entry *v = n == 0 ? NULL : l->v + pack->first; /* l->v may be NULL, too */
 
 	pack->id = *id;
 	if (n > 1 && !ascending(v, n))
@@ -255,9 +255,9 @@ read_blobs(struct json *j, struct listing *l, unsigned version, struct err *e)
 static enum ecode
 read_pack(struct json *j, struct listing *l, unsigned version, struct err *e)
 {
+	struct id id = { { 0 } };
 	bool named = false;
 	struct slice key;
-	struct id id;
 	enum ecode rc = listing_begin_pack(l, e);
 
 	if (rc == E_OK && !json_enter_object(j))

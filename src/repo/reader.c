@@ -38,7 +38,7 @@ static enum ecode
 try_all(struct vault *v, struct blob_codec *c, const struct id *id, const struct blob_loc *locs,
 	size_t n, struct buf *scratch, struct buf *out, struct err *e)
 {
-	struct err other;
+	struct err other = { .code = E_OK };
 	enum ecode first = E_OK, rc = E_OK;
 
 	for (size_t i = 0; i < n * TRIES; i++) {
