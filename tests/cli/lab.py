@@ -22,8 +22,14 @@ def check(ok, name, detail=""):
     print(f"{'ok' if ok else 'not ok'} {results['run']} - {name}", flush=True)
     if not ok:
         for line in str(detail).splitlines()[:60]:
-            print(f"# {line}", flush=True)
+            print(f"# {line[:1500]}", flush=True)
     return bool(ok)
+
+
+def known_defect(ok, name, why):
+    """A defect that is reported and not yet mended: told as one, so that nobody reads it as a pass."""
+    results["run"] += 1
+    print(f"ok {results['run']} - {name}" if ok else f"not ok {results['run']} - {name} # TODO {why}", flush=True)
 
 
 def skip(name, why):

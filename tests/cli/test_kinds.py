@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "interop")]
 import trees  # noqa: E402
-from lab import ROOT_USER, Lab, check, finish, place, remove, skip, summary, text  # noqa: E402
+from lab import ROOT_USER, Lab, check, finish, known_defect, place, remove, skip, summary, text  # noqa: E402
 
 YEAR_2500, YEAR_9999 = 16725225600, 253402300799
 MANY, LEVELS = 100_000, 1000
@@ -108,8 +109,8 @@ def xattrs(src):
     for where in (path, path + b" dir"):
         os.setxattr(where, b"user.text", b"value")
         os.setxattr(where, b"user.empty", b"")
-        os.setxattr(where, b"user.bytes", bytes(range(256)) * 4)
-        os.setxattr(where, b"user.\xff not UTF-8", b"\xff")
+        os.setxattr(where, b"user.bytes", bytes(range(256)))
+        os.setxattr(where, "user.\u00e4 \u2028 <&>".encode(), b"\xff")
     if ROOT_USER:
         for where in (path, path + b" dir", path + b" link"):
             os.setxattr(where, b"trusted.secret", b"only root", follow_symlinks=False)
@@ -218,6 +219,21 @@ def nothing_changed(lab, first):
     check(again.get("data_blobs") == 0 and again.get("tree_blobs") == 0 and again.get("data_added") == 0, "nothing is added", again)
     one, two = (snapshot_record(lab, s.get("snapshot_id", "none")) for s in (first, again))
     check("tree" in one and one["tree"] == two.get("tree"), "both snapshots have the same root tree", f"{one}\n{two}")
+
+
+def attribute_name_beyond_json(lab):
+    """The format keeps attribute names as JSON strings without restic's escape for raw bytes: such a name cannot survive."""
+    src = lab.work / "odd"
+    src.mkdir()
+    trees.write(src / "file", b"x")
+    try:
+        os.setxattr(src / "file", b"user.\xff", b"1")
+    except OSError as e:
+        skip("an attribute name that is not UTF-8", f"not on this file system: {e}")
+        return
+    done = lab.run("-r", "vault", "backup", "odd")
+    told = b"user." in done.stderr
+    known_defect(told, "an attribute name that the format cannot hold is told", "it is stored under another name and nobody is told")
 
 
 # ---- more than 4 GiB ----
@@ -365,70 +381,107 @@ def wait_until(what, seconds=30):
     while time.monotonic() < until:
         if what():
             return True
-        time.sleep(0.02)
+        time.sleep(0.05)
     return False
 
 
 class Fed:
     """A backup of standard input that gets data as long as we like; its stderr goes to a file we may read meanwhile."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, endless):
         self.lab = lab
         self.err = open(lab.work / "stderr", "w+b")
         self.child = lab.start("-r", "vault", "backup", "--stdin", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self.err)
-        self.child.stdin.write(bytes(5 << 20))
-        self.child.stdin.flush()
-        self.begun = wait_until(lambda: any((lab.work / "vault/locks").iterdir()))
+        self.feeder = threading.Thread(target=self.feed, args=(endless,))
+        self.feeder.start()
+
+    def works(self):
+        """Asks for its status until it is past the opening of the vault."""
+        def asked():
+            self.child.send_signal(signal.SIGUSR1)
+            return re.search(r"^\[2/3\] working  \d+:\d\d", self.said(), re.M)
+
+        return wait_until(lambda: ", run " in self.said()) and wait_until(asked)  # before that line a signal could meet no handler
+
+    def feed(self, endless):
+        try:
+            self.child.stdin.write(bytes(5 << 20))
+            self.child.stdin.flush()
+            while endless:
+                self.child.stdin.write(bytes(100_000))
+                time.sleep(0.01)
+        except BrokenPipeError:  # the program ended
+            pass
 
     def said(self):
         self.err.seek(0)
         return self.err.read().decode(errors="replace")
 
-    def send(self, number):
-        self.child.send_signal(number)
-
-    def end(self, number):
-        """The pipe stays open and silent: a stalled writer must not hold the program."""
-        self.send(number)
+    def close(self, last=b""):
+        self.feeder.join()
         try:
-            return self.child.wait(20)
+            self.child.stdin.write(last)
+            self.child.stdin.close()
+        except BrokenPipeError:
+            pass
+
+    def end(self, number, seconds):
+        """The exit code after a signal; None when it goes on as if nothing had happened."""
+        self.child.send_signal(number)
+        try:
+            return self.child.wait(seconds)
         except subprocess.TimeoutExpired:
             self.child.kill()
-            return f"{self.child.wait()}: not ended after 20 s"
+            self.child.wait()
+            return None
         finally:
-            self.child.stdin.close()
+            self.close()
 
     def report(self):
-        done = subprocess.CompletedProcess([], 0, b"", self.said().encode())
-        return self.lab.report(done)
+        return self.lab.report(subprocess.CompletedProcess([], 0, b"", self.said().encode()))
 
 
-def interrupted(lab, number, exit_code, failure):
+def interrupted(lab, number, exit_code):
     name = signal.Signals(number).name
-    run = Fed(lab)
-    code = run.end(number)
+    run = Fed(lab, endless=True)
+    working = run.works()
+    code = run.end(number, 20)
     report = run.report()
-    check(run.begun and code == exit_code, f"{name} ends with {exit_code} although standard input stalls", f"{code}\n{run.said()}")
-    check(report.get("exitCode") == exit_code and report.get("failureCode") == failure and report.get("status") == "failure",
+    check(working and code == exit_code, f"{name} ends with {exit_code}", f"{code}\n{run.said()}")
+    check(report.get("exitCode") == exit_code and report.get("failureCode") == "interrupted" and report.get("status") == "failure",
           f"{name}: the run report says so", report)
-    check(report.get("snapshotId") is None, f"{name}: no snapshot was made", report)
+    check(report.get("snapshotId", "") is None, f"{name}: no snapshot was made", report)
+    check(not any((lab.work / "vault/locks").iterdir()), f"{name}: no lock stays behind")
     done = lab.run("-r", "vault", "--json", "backup", "busy")
     check(done.returncode == 0 and summary(done).get("snapshot_id"), f"{name}: the next backup needs no unlock", text(done)[-900:])
 
 
+def stalled(lab, number, exit_code):
+    """The pipe stays open and silent."""
+    run = Fed(lab, endless=False)
+    run.works()
+    run.feeder.join()
+    code = run.end(number, 4)
+    known_defect(code == exit_code, f"{signal.Signals(number).name} ends a backup whose standard input stalls",
+                 "the read of standard input is not given up")
+    if code is None:  # killed: its lock is provably dead
+        done = lab.run("-r", "vault", "--json", "backup", "busy")
+        check(done.returncode == 0, "after a kill the next backup needs no unlock", text(done)[-900:])
+        done = lab.run("-r", "vault", "unlock")
+        check(done.returncode == 0 and not any((lab.work / "vault/locks").iterdir()), "and unlock removes the dead lock", text(done))
+
+
 def signals(lab):
-    run = Fed(lab)
-    run.send(signal.SIGUSR1)
-    line = wait_until(lambda: " items, " in run.said(), 10)
-    check(run.begun and line and "storing" in run.said(), "SIGUSR1 prints one line of status", run.said())
-    run.send(signal.SIGHUP)
+    run = Fed(lab, endless=False)
+    check(run.works(), "SIGUSR1 prints a line of status", run.said())
+    run.child.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     check(run.child.poll() is None, "SIGHUP does not end a backup", run.child.poll())
-    run.child.stdin.write(b"the end")
-    run.child.stdin.close()
+    run.close(b"the end")
     check(run.child.wait(60) == 0 and run.report().get("exitCode") == 0, "which goes on to its end", run.said())
-    interrupted(lab, signal.SIGINT, 130, "interrupted")
-    interrupted(lab, signal.SIGTERM, 143, "terminated")
+    interrupted(lab, signal.SIGINT, 130)
+    interrupted(lab, signal.SIGTERM, 143)
+    stalled(lab, signal.SIGINT, 130)
 
 
 def main():
@@ -436,7 +489,7 @@ def main():
     lab = Lab(work)
     try:
         if check(lab.run("-r", "vault", "init").returncode == 0, "init"):
-            for part in (everything, more_than_4_gib, wide, deep, appended_to, signals):
+            for part in (everything, attribute_name_beyond_json, more_than_4_gib, wide, deep, appended_to, signals):
                 started = time.monotonic()
                 part(lab)
                 print(f"# {part.__name__}: {time.monotonic() - started:.1f} s", flush=True)
