@@ -327,9 +327,9 @@ append_entry(struct shard *s, const struct index_entry *t, struct err *e)
 
 	if (s->n == SHARD_MAX)
 		return err_set(e, E_LIMIT, 0, "more than %u blobs under one first byte", SHARD_MAX);
-	rc = grow_segments(s, e);
+	rc = grow_slots(s, e);
 	if (rc == E_OK)
-		rc = grow_slots(s, e);
+		rc = grow_segments(s, e);
 	if (rc == E_OK) {
 		*entry_at(s, s->n) = *t;
 		put_slot(s, &t->id, s->n);
@@ -578,7 +578,7 @@ enter_shard(struct shard *s, struct listing *l, const uint32_t *order, size_t n,
 static enum ecode
 enter_entries(struct index *ix, struct listing *l, struct err *e)
 {
-	size_t from[SHARDS + 1];
+	size_t from[SHARDS + 1] = { 0 };
 	enum ecode rc = order_by_shard(l, from, e);
 
 	for (unsigned i = 0; rc == E_OK && i < SHARDS; i++) {
