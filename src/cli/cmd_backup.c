@@ -116,6 +116,8 @@ take_stdin(struct cli *cli, struct backup_words *w, struct err *e)
 	const struct options *o = cli->opt;
 	const char *name = flag_text(o, FLAG_STDIN_FILENAME);
 	bool command = flag_given(o, FLAG_STDIN_FROM_COMMAND);
+	enum ecode rc = E_OK;
+	char **env = NULL;
 
 	if (flag_given(o, FLAG_FILES_FROM) || flag_given(o, FLAG_FILES_FROM_RAW) ||
 		flag_given(o, FLAG_FILES_FROM_VERBATIM))
@@ -129,7 +131,10 @@ take_stdin(struct cli *cli, struct backup_words *w, struct err *e)
 	w->args.stdin_fd = STDIN_FILENO;
 	/* argv of the process: nobody writes to it, the engine's type is execve's */
 	w->args.stdin_command = command ? (char *const *)(uintptr_t)o->args : NULL;
-	return E_OK;
+	if (command)
+		rc = env_for_helper(&cli->arena, &env, e);
+	w->args.stdin_env = env;
+	return rc;
 }
 
 static enum ecode

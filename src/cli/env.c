@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/path.h"
 #include "cli/textfile.h"
@@ -197,5 +198,33 @@ env_settings(const struct os *os, const struct options *o, char *(*get)(const ch
 	s.read_concurrency = flag_or_env(o, FLAG_READ_CONCURRENCY, get, "READ_CONCURRENCY");
 	s.host = env_get(get, "HOST");
 	*out = s;
+	return E_OK;
+}
+
+/*
+ * The helper needs what the person's session has (agents, buses, DISPLAY), so
+ * it gets this environment; but not the passwords in it.
+ */
+enum ecode
+env_for_helper(struct arena *a, char ***out, struct err *e)
+{
+	static const char *const secret[] = { "HOLDFAST_PASSWORD=", "RESTIC_PASSWORD=" };
+	size_t n = 0, kept = 0;
+	void *room;
+	enum ecode rc;
+
+	while (environ[n] != NULL)
+		n++;
+	rc = arena_alloc(a, (n + 1) * sizeof(char *), &room, e);
+	if (rc != E_OK)
+		return rc;
+	*out = room;
+	for (size_t i = 0; i < n; i++) {
+		if (strncmp(environ[i], secret[0], strlen(secret[0])) == 0 ||
+			strncmp(environ[i], secret[1], strlen(secret[1])) == 0)
+			continue;
+		(*out)[kept++] = environ[i];
+	}
+	(*out)[kept] = NULL;
 	return E_OK;
 }

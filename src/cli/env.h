@@ -36,4 +36,10 @@ enum ecode env_settings(const struct os *os, const struct options *o,
 	char *(*get)(const char *name), struct arena *a, struct settings *out,
 	struct err *e) must_check;
 
+/*
+ * The environment for a helper program of the person's own (password command, --stdin-from-command):
+ * this process's, without the passwords in it.  NULL-terminated, in the arena.
+ */
+enum ecode env_for_helper(struct arena *a, char ***out, struct err *e) must_check;
+
 #endif

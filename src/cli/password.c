@@ -51,34 +51,6 @@ from_file(const struct os *os, const char *path, struct secret *out, struct err 
 	return take_text(&text, "password file", out, e);
 }
 
-/*
- * The helper needs what the person's session has (agents, buses, DISPLAY), so
- * it gets this environment; but not the passwords in it.
- */
-static enum ecode
-helper_env(struct arena *a, char ***out, struct err *e)
-{
-	static const char *const secret[] = { "HOLDFAST_PASSWORD=", "RESTIC_PASSWORD=" };
-	size_t n = 0, kept = 0;
-	void *room;
-	enum ecode rc;
-
-	while (environ[n] != NULL)
-		n++;
-	rc = arena_alloc(a, (n + 1) * sizeof(char *), &room, e);
-	if (rc != E_OK)
-		return rc;
-	*out = room;
-	for (size_t i = 0; i < n; i++) {
-		if (strncmp(environ[i], secret[0], strlen(secret[0])) == 0 ||
-			strncmp(environ[i], secret[1], strlen(secret[1])) == 0)
-			continue;
-		(*out)[kept++] = environ[i];
-	}
-	(*out)[kept] = NULL;
-	return E_OK;
-}
-
 static enum ecode
 run_helper(
 	const struct os *os, char *const argv[], char *const env[], struct buf *text, struct err *e)
@@ -119,7 +91,7 @@ from_command(const struct os *os, const char *command, struct secret *out, struc
 	if (rc == E_OK)
 		rc = child_split(&arena, command, &argv, e);
 	if (rc == E_OK)
-		rc = helper_env(&arena, &env, e);
+		rc = env_for_helper(&arena, &env, e);
 	if (rc == E_OK)
 		rc = run_helper(os, argv, env, &text, e);
 	return rc == E_OK ? take_text(&text, "password command", out, e) : rc;

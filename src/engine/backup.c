@@ -218,7 +218,7 @@ stdin_content(struct backup *b, struct record *rec, struct node *node, struct er
 
 	if (b->args->stdin_command == NULL)
 		return stream_store(b, fd, &rec->arena, node, e);
-	fd = os->spawn(os, b->args->stdin_command, NULL, &pid);
+	fd = os->spawn(os, b->args->stdin_command, b->args->stdin_env, &pid);
 	if (fd < 0)
 		return err_set(e, E_STDIN_COMMAND, -fd, "%s could not be started",
 			b->args->stdin_command[0]);
@@ -393,6 +393,9 @@ save_snapshot(struct backup *b, struct record *rec, struct backup_result *out, s
 	struct session *s = b->s;
 	enum ecode rc = own_record(b, rec, e);
 
+	/* the last moment to say no: what a stopped writer left in a pipe is not a backup */
+	if (rc == E_OK && s->listener->stop(s->listener->arg))
+		rc = err_set(e, E_INTERRUPTED, 0, "stopped before the snapshot was written");
 	if (rc == E_OK)
 		rc = snapshot_write(&rec->next, &text, e);
 	if (rc == E_OK && s->lock != NULL)

@@ -26,6 +26,7 @@ struct backup_args {
 	const char *stdin_name;
 	int stdin_fd;
 	char *const *stdin_command; /* run it and take its output; its failure means no snapshot */
+	char *const *stdin_env;     /* its environment; NULL: a minimal one */
 
 	const struct rules *excludes;     /* may be NULL */
 	const char *const *exclude_texts; /* for the snapshot's `excludes` */

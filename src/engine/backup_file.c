@@ -29,10 +29,32 @@ struct cutter {
 	bool eof;
 };
 
+/* One read of a pipe: what is there.  A signal comes through, so that the caller can ask whether to stop. */
+static enum ecode
+cutter_read_pipe(struct cutter *k, size_t want, size_t *got, struct err *e)
+{
+	const struct os *os = k->b->s->os;
+	ssize_t n = os->read(os, k->fd, k->buf->p + k->buf->len, want);
+
+	*got = n > 0 ? (size_t)n : 0;
+	k->eof = n == 0;
+	return n < 0 && n != -EINTR ? walk_refusal(e, (int)n, "read", k->path) : E_OK;
+}
+
+static enum ecode
+cutter_read_file(struct cutter *k, size_t want, size_t *got, struct err *e)
+{
+	enum ecode rc = io_read(k->b->s->os, k->fd, k->buf->p + k->buf->len, want, got, k->path, e);
+
+	if (rc == E_IO_READ)
+		rc = walk_refusal(e, -e->sys, "read", k->path);
+	k->eof = *got < want || (k->expected > 0 && k->total + *got == k->expected);
+	return rc;
+}
+
 static enum ecode
 cutter_read(struct cutter *k, struct err *e)
 {
-	const struct os *os = k->b->s->os;
 	uint64_t left = k->expected > k->total ? k->expected - k->total : 0;
 	size_t want = BACKUP_READ_BYTES, got = 0;
 	enum ecode rc;
@@ -44,15 +66,14 @@ cutter_read(struct cutter *k, struct err *e)
 		want = CHUNK_MAX_BYTES - k->buf->len;
 	rc = buf_reserve(k->buf, want, e);
 	if (rc == E_OK)
-		rc = io_read(os, k->fd, k->buf->p + k->buf->len, want, &got, k->path, e);
-	if (rc == E_IO_READ)
-		rc = walk_refusal(e, -e->sys, "read", k->path);
+		rc = k->expected == UINT64_MAX ? cutter_read_pipe(k, want, &got, e)
+					       : cutter_read_file(k, want, &got, e);
 	if (rc != E_OK)
 		return rc;
 	k->buf->len += got;
 	k->total += got;
-	k->eof = got < want || (k->expected > 0 && k->total == k->expected);
 	atomic_fetch_add(&k->b->bytes_read, got);
+	atomic_fetch_add(&k->b->s->listener->progress->done_bytes, got);
 	return E_OK;
 }
 
@@ -66,6 +87,9 @@ cutter_next(struct cutter *k, size_t *len, struct err *e)
 	while (rc == E_OK) {
 		size_t cut = 0;
 
+		/* first of all: the end of a pipe may be the death of its writer by the same Ctrl-C */
+		if (k->b->s->listener->stop(k->b->s->listener->arg))
+			return err_set(e, E_INTERRUPTED, 0, "stopped while reading %s", k->path);
 		if (k->buf->len > k->looked && k->buf->len >= CHUNK_MIN_BYTES)
 			cut = chunker_cut(chunker, k->buf->p, k->buf->len, k->looked, NULL);
 		k->looked = k->buf->len;
@@ -74,8 +98,6 @@ cutter_next(struct cutter *k, size_t *len, struct err *e)
 			k->looked = 0;
 			return E_OK;
 		}
-		if (k->b->s->listener->stop(k->b->s->listener->arg))
-			return err_set(e, E_INTERRUPTED, 0, "stopped while reading %s", k->path);
 		rc = cutter_read(k, e);
 	}
 	return rc;
@@ -482,6 +504,7 @@ read_child(struct file_batch *batch, struct child *c, unsigned worker, struct er
 	enum ecode rc;
 
 	r.path = child_path(job, c, &path);
+	c->was_read = true;
 	rc = walk_open_file(os, job->fd, c->open_name, &r.fd, e);
 	if (rc == E_OK)
 		rc = read_until_still(&r, e);

@@ -51,7 +51,8 @@ struct child {
 	const struct vnode *vnode; /* an intermediate directory above targets, or NULL */
 	enum child_state state;
 	bool explicit_target;
-	bool contents_excluded;           /* a directory on another device */
+	bool contents_excluded; /* a directory on another device */
+	bool was_read;
 	uint64_t data_added, data_stored; /* bytes of fresh blobs: plain, sealed */
 	struct node node;
 };

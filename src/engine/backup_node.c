@@ -262,7 +262,8 @@ child_done(struct dir_job *job, struct child *c)
 	atomic_fetch_add(&l->progress->done_items, 1);
 	if (c->node.type != NODE_FILE)
 		return;
-	atomic_fetch_add(&l->progress->done_bytes, c->node.size);
+	if (!c->was_read) /* bytes that were read are counted as they come */
+		atomic_fetch_add(&l->progress->done_bytes, c->node.size);
 	atomic_fetch_add(&b->files, 1);
 	atomic_fetch_add(&b->bytes, c->node.size);
 	action = count_against_prev(b, c);

@@ -721,6 +721,35 @@ test_stop_is_clean(void **state)
 	bench_close(&b);
 }
 
+/* Ctrl-C reaches both ends of a pipe: the writer dies, its end of file must not pass for the end of the data. */
+static void
+test_stopped_pipe_makes_no_snapshot(void **state)
+{
+	struct bench b;
+	struct heard h;
+	struct backup_result r;
+	struct err e;
+	int ends[2];
+
+	(void)state;
+	bench_open(&b);
+	for (long n = 0; n < 3; n++) {
+		heard_init(&h);
+		atomic_store(&h.stop_after, n);
+		assert_int_equal(pipe(ends), 0);
+		assert_int_equal(write(ends[1], "half of it", 10), 10);
+		close(ends[1]);
+		struct backup_args args = args_for(NULL, 0);
+		args.stdin_name = "dump";
+		args.stdin_fd = ends[0];
+		assert_int_equal(back_up(&b, os_posix(), 0, &args, &r, &h, &e), E_INTERRUPTED);
+		assert_false(r.snapshot_made);
+		close(ends[0]);
+	}
+	assert_vault_sound(&b, 0);
+	bench_close(&b);
+}
+
 /* Permission is asked of the kernel as nobody: root may read everything. */
 static void
 test_unreadable_as_nobody(void **state)
@@ -844,6 +873,7 @@ main(void)
 		cmocka_unit_test(test_damaged_parent_heals),
 		cmocka_unit_test(test_stdin),
 		cmocka_unit_test(test_stop_is_clean),
+		cmocka_unit_test(test_stopped_pipe_makes_no_snapshot),
 		cmocka_unit_test(test_unreadable_as_nobody),
 		cmocka_unit_test(test_changing_file),
 	};
