@@ -24,8 +24,10 @@ void arena_done(struct arena *a);
 void arena_reset(struct arena *a);
 /* 16-byte aligned, uninitialised.  size 0 gives a valid pointer.  refuses: E_NOMEM, E_LIMIT */
 enum ecode arena_alloc(struct arena *a, size_t size, void **out, struct err *e) must_check;
-enum ecode arena_copy(struct arena *a, const void *p, size_t len, struct slice *out, struct err *e) must_check;
+enum ecode arena_copy(
+	struct arena *a, const void *p, size_t len, struct slice *out, struct err *e) must_check;
 /* The copy ends in a NUL that is not counted. */
-enum ecode arena_str(struct arena *a, const void *p, size_t len, const char **out, struct err *e) must_check;
+enum ecode arena_str(
+	struct arena *a, const void *p, size_t len, const char **out, struct err *e) must_check;
 
 #endif

@@ -44,8 +44,8 @@ buf_reserve(struct buf *b, size_t extra, struct err *e)
 	if (extra <= b->cap - b->len)
 		return E_OK;
 	if (b->len > b->limit || extra > b->limit - b->len)
-		return err_set(e, E_LIMIT, 0, "%zu more bytes after %zu exceed the limit of %zu", extra,
-			b->len, b->limit);
+		return err_set(e, E_LIMIT, 0, "%zu more bytes after %zu exceed the limit of %zu",
+			extra, b->len, b->limit);
 	cap = grown_cap(b, b->len + extra);
 	p = realloc(b->p, cap);
 	if (p == NULL)

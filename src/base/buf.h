@@ -27,7 +27,8 @@ enum ecode buf_reserve(struct buf *b, size_t extra, struct err *e) must_check;
 enum ecode buf_add(struct buf *b, const void *p, size_t len, struct err *e) must_check;
 enum ecode buf_add_str(struct buf *b, const char *s, struct err *e) must_check;
 enum ecode buf_add_byte(struct buf *b, uint8_t byte, struct err *e) must_check;
-enum ecode buf_printf(struct buf *b, struct err *e, const char *fmt, ...) printf_like(3, 4) must_check;
+enum ecode buf_printf(struct buf *b, struct err *e, const char *fmt, ...)
+	printf_like(3, 4) must_check;
 /* Move the memory out of `from`; `to` must be empty-handed (released first). */
 void buf_take(struct buf *to, struct buf *from);
 static inline struct slice

@@ -9,7 +9,7 @@
 #define must_check        __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 /* Release at scope exit.  `done` takes a pointer to the variable. */
-#define autoclean(done) __attribute__((cleanup(done)))
+#define autoclean(done)   __attribute__((cleanup(done)))
 
 /* Bytes that somebody else owns; not NUL-terminated.  {NULL, 0} is empty. */
 struct slice {

@@ -109,8 +109,7 @@ static const struct class_row classes[] = {
 	{ CLASS_TERMINATED, "interrupted", "SEV-3" },
 };
 
-static const struct class_row *
-class_row(enum eclass class)
+static const struct class_row *class_row(enum eclass class)
 {
 	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
 		if (classes[i].class == class)
@@ -119,14 +118,12 @@ class_row(enum eclass class)
 	return &classes[1];
 }
 
-const char *
-eclass_name(enum eclass class)
+const char *eclass_name(enum eclass class)
 {
 	return class_row(class)->name;
 }
 
-const char *
-eclass_severity(enum eclass class)
+const char *eclass_severity(enum eclass class)
 {
 	return class_row(class)->severity;
 }

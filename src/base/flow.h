@@ -27,11 +27,14 @@ struct flow_task {
 	size_t cost;
 	struct flow_task *next; /* the flow's own */
 };
-enum flow_order { FLOW_LIFO, FLOW_FIFO };
+enum flow_order {
+	FLOW_LIFO,
+	FLOW_FIFO
+};
 
 /* Starts the threads.  refuses: E_NOMEM (also when the system gives no thread). */
-enum ecode flow_open(struct flow **out, unsigned threads, enum flow_order order, size_t capacity_bytes,
-	struct err *e) must_check;
+enum ecode flow_open(struct flow **out, unsigned threads, enum flow_order order,
+	size_t capacity_bytes, struct err *e) must_check;
 /* Workers that may run tasks, for sizing per-worker contexts: threads, or 1 for the serial twin. */
 unsigned flow_workers(const struct flow *f);
 /* Never blocks.  After a refusal or a stop the task is dropped at once. */

@@ -20,7 +20,16 @@ struct json {
 	enum ecode code; /* E_JSON_SYNTAX or E_JSON_RANGE once bad */
 };
 void json_init(struct json *j, const void *text, size_t len);
-enum json_type { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL, JSON_BAD };
+enum json_type {
+	JSON_OBJECT,
+	JSON_ARRAY,
+	JSON_STRING,
+	JSON_NUMBER,
+	JSON_TRUE,
+	JSON_FALSE,
+	JSON_NULL,
+	JSON_BAD
+};
 enum json_type json_peek(struct json *j);
 bool json_enter_object(struct json *j) must_check;
 bool json_enter_array(struct json *j) must_check;
@@ -37,9 +46,10 @@ bool json_string(struct json *j, struct slice *raw, bool *escaped) must_check;
 bool json_u64(struct json *j, uint64_t *v) must_check; /* plain digits only */
 bool json_i64(struct json *j, int64_t *v) must_check;
 bool json_bool(struct json *j, bool *v) must_check;
-bool json_null(struct json *j);                          /* true and consumed when the next value is null */
-bool json_skip(struct json *j, struct slice *raw) must_check; /* any value; raw (may be NULL) is its text */
-bool json_end(struct json *j) must_check;                /* only white space is left, and nothing was bad */
+bool json_null(struct json *j); /* true and consumed when the next value is null */
+bool json_skip(struct json *j,
+	struct slice *raw) must_check;    /* any value; raw (may be NULL) is its text */
+bool json_end(struct json *j) must_check; /* only white space is left, and nothing was bad */
 /* The refusal for a bad scanner, with the byte position; `what` names the record. */
 enum ecode json_refusal(const struct json *j, const char *what, struct err *e) must_check;
 /* Decode escapes, replacing invalid UTF-8 and lone surrogates by U+FFFD; appends. */
@@ -62,12 +72,12 @@ void json_open_object(struct json_out *w);
 void json_close_object(struct json_out *w);
 void json_open_array(struct json_out *w);
 void json_close_array(struct json_out *w);
-void json_put_key(struct json_out *w, const char *key);          /* plain ASCII */
+void json_put_key(struct json_out *w, const char *key);            /* plain ASCII */
 void json_put_text(struct json_out *w, const void *p, size_t len); /* escaped string */
-void json_put_str(struct json_out *w, const char *s);            /* NULL writes null */
+void json_put_str(struct json_out *w, const char *s);              /* NULL writes null */
 void json_put_u64(struct json_out *w, uint64_t v);
 void json_put_i64(struct json_out *w, int64_t v);
-void json_put_double(struct json_out *w, double v);              /* shortest of %.15g; finite only */
+void json_put_double(struct json_out *w, double v); /* shortest of %.15g; finite only */
 void json_put_bool(struct json_out *w, bool v);
 void json_put_null(struct json_out *w);
 void json_put_id(struct json_out *w, const struct id *id);

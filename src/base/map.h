@@ -15,8 +15,8 @@ void map_done(struct map *m);
  * Find or insert.  On insertion *found is false and **value is `fresh`.
  * The pointer is valid until the next map_put.  refuses: E_NOMEM
  */
-enum ecode map_put(struct map *m, uint64_t a, uint64_t b, uint64_t fresh, uint64_t **value, bool *found,
-	struct err *e) must_check;
+enum ecode map_put(struct map *m, uint64_t a, uint64_t b, uint64_t fresh, uint64_t **value,
+	bool *found, struct err *e) must_check;
 bool map_get(const struct map *m, uint64_t a, uint64_t b, uint64_t *value) must_check;
 
 #endif

@@ -6,13 +6,14 @@
 #include "base/buf.h"
 
 /* Longest path we build; the kernel's PATH_MAX bounds single calls, not trees. */
-#define PATH_TEXT_MAX (1U << 20)
+#define PATH_TEXT_MAX  (1U << 20)
 #define NAME_BYTES_MAX 255 /* Linux NAME_MAX */
 
 /* Lexical clean as Go's: "a//b/./c/.." → "a/b", "" → ".", "/.." → "/". Appends to out. */
 enum ecode path_clean(struct buf *out, const void *path, size_t len, struct err *e) must_check;
 /* dir + "/" + name, without doubling the slash; NUL-terminated (not counted) in the arena. */
-enum ecode path_join(struct arena *a, const char *dir, const char *name, const char **out, struct err *e) must_check;
+enum ecode path_join(struct arena *a, const char *dir, const char *name, const char **out,
+	struct err *e) must_check;
 /* A single stored name that may become a directory entry: not empty, ".", "..", no '/', no NUL, <= 255. */
 bool name_is_safe(const void *name, size_t len);
 /* Last component of a cleaned path; "/" for "/". */

@@ -30,7 +30,8 @@ base64_size(size_t len)
 {
 	return (len + 2) / 3 * 4;
 }
-void base64_write_raw(char *out, const void *bytes, size_t len); /* base64_size(len) chars, no NUL */
+void base64_write_raw(
+	char *out, const void *bytes, size_t len); /* base64_size(len) chars, no NUL */
 /* out has room for len/4*3; false on any foreign character or wrong padding. */
 bool base64_read(const void *text, size_t len, uint8_t *out, size_t *out_len) must_check;
 

@@ -11,12 +11,14 @@ struct inspect_item {
 	const struct node *node;
 };
 enum ecode inspect_walk(struct session *s, const struct id *root_tree,
-	enum ecode (*each)(void *arg, const struct inspect_item *item, bool *descend, struct err *e), void *arg,
-	struct err *e) must_check;
+	enum ecode (*each)(
+		void *arg, const struct inspect_item *item, bool *descend, struct err *e),
+	void *arg, struct err *e) must_check;
 /* The tree below `sub` ("a/b", leading slash allowed) of a root tree.  E_SUBPATH_ABSENT */
-enum ecode inspect_subtree(struct session *s, const struct id *root, const char *sub, struct id *out, struct err *e)
-	must_check;
+enum ecode inspect_subtree(struct session *s, const struct id *root, const char *sub,
+	struct id *out, struct err *e) must_check;
 /* `cat`: kind is one of config masterkey-less: "config" "key" "snapshot" "index" "tree" "blob" "lock" "pack"; appends what is to be printed. */
-enum ecode inspect_cat(struct session *s, const char *kind, const char *id_text, struct buf *out, struct err *e) must_check;
+enum ecode inspect_cat(struct session *s, const char *kind, const char *id_text, struct buf *out,
+	struct err *e) must_check;
 
 #endif

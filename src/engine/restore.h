@@ -10,17 +10,22 @@
 #include "engine/session.h"
 #include "fs/rules.h"
 
-enum restore_verify { VERIFY_HASH, VERIFY_SIZE, VERIFY_NONE };
+enum restore_verify {
+	VERIFY_HASH,
+	VERIFY_SIZE,
+	VERIFY_NONE
+};
 struct restore_args {
-	const char *snapshot; /* "latest", id, "id:sub/folder" */
+	const char *snapshot;                 /* "latest", id, "id:sub/folder" */
 	const struct snapshot_filter *filter; /* may be NULL */
 	const char *dest;
 	const char *run_id;
-	const struct rules *includes, *excludes; /* may be NULL; matched against the path in the snapshot */
+	const struct rules *includes,
+		*excludes; /* may be NULL; matched against the path in the snapshot */
 	bool dry_run;
-	bool sparse;           /* leave holes for runs of zeros */
+	bool sparse; /* leave holes for runs of zeros */
 	bool ownership_by_name;
-	bool strict_metadata;  /* an attribute that cannot be applied refuses (nothing promoted) */
+	bool strict_metadata; /* an attribute that cannot be applied refuses (nothing promoted) */
 	enum restore_verify verify;
 };
 struct restore_result {
@@ -29,7 +34,8 @@ struct restore_result {
 	uint64_t verified_files, verified_bytes;
 	uint64_t metadata_problems;
 	uint64_t sockets_skipped;
-	const char *stage; /* kept stage directory after a refusal, else NULL; owned by the result */
+	const char
+		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */
 	bool promoted;
 };
 /*
@@ -37,8 +43,8 @@ struct restore_result {
  * E_NOTHING_MATCHED, E_SUBPATH_ABSENT, E_SNAPSHOT_*, E_INTERRUPTED.
  * Restoring as non-root: owner refusals (EPERM) are counted, reported once as a note, and are not a failure.
  */
-enum ecode restore_run(struct session *s, const struct restore_args *args, struct restore_result *out, struct err *e)
-	must_check;
+enum ecode restore_run(struct session *s, const struct restore_args *args,
+	struct restore_result *out, struct err *e) must_check;
 void restore_result_done(struct restore_result *r);
 
 #endif

@@ -10,7 +10,8 @@ struct unlock_item {
 	enum lock_verdict verdict;
 };
 /* `told` hears of every lock.  remove_all removes without judging.  The session has no lock. */
-enum ecode unlock_run(struct session *s, bool remove_all, void (*told)(void *arg, const struct unlock_item *item), void *arg,
-	size_t *removed, size_t *left, struct err *e) must_check;
+enum ecode unlock_run(struct session *s, bool remove_all,
+	void (*told)(void *arg, const struct unlock_item *item), void *arg, size_t *removed,
+	size_t *left, struct err *e) must_check;
 
 #endif

@@ -16,16 +16,19 @@ struct meta_xattrs {
 	struct meta_xattr *v; /* in the arena, in the kernel's order */
 	size_t n;
 };
-#define XATTR_LIST_MAX_BYTES  (1U << 20) /* above the kernel's XATTR_LIST_MAX of 64 KiB on most file systems */
-#define XATTR_VALUE_MAX_BYTES (1U << 24) /* larger values are a warning; Linux allows 64 KiB (XATTR_SIZE_MAX) */
+#define XATTR_LIST_MAX_BYTES \
+	(1U << 20) /* above the kernel's XATTR_LIST_MAX of 64 KiB on most file systems */
+#define XATTR_VALUE_MAX_BYTES \
+	(1U << 24) /* larger values are a warning; Linux allows 64 KiB (XATTR_SIZE_MAX) */
 
 /*
  * All attributes of fd (path NULL) or of path below dir, never following a
  * final link.  "Not supported" means none.  A single unreadable value is told
  * to `skipped` (may be NULL) and left out.  refuses: E_SRC_DENIED, E_SRC_IO for the list
  */
-enum ecode meta_xattrs_read(const struct os *os, int dir, const char *path, struct arena *a, struct meta_xattrs *out,
-	void (*skipped)(void *arg, const char *name, int sys), void *arg, struct err *e) must_check;
+enum ecode meta_xattrs_read(const struct os *os, int dir, const char *path, struct arena *a,
+	struct meta_xattrs *out, void (*skipped)(void *arg, const char *name, int sys), void *arg,
+	struct err *e) must_check;
 
 /* Names of users and groups, cached; its own lock, so it may be shared by threads.  "" when a number has no name. */
 struct meta_names;
@@ -46,7 +49,12 @@ struct meta_apply {
 	bool is_symlink;
 	bool fresh; /* just created by us: no foreign attributes to remove */
 };
-enum meta_part { META_OWNER, META_XATTR, META_TIMES, META_MODE };
+enum meta_part {
+	META_OWNER,
+	META_XATTR,
+	META_TIMES,
+	META_MODE
+};
 /*
  * Order: owner → xattrs (security.capability last) → mode → times.  Works on fd (path
  * NULL) or on path below dir without following.  Each part that fails is told to

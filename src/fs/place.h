@@ -12,7 +12,8 @@
 
 struct place; /* one root directory */
 /* `dir` is a directory made by the caller for this purpose.  Takes over nothing; duplicates what it needs. */
-enum ecode place_open(const struct os *os, const char *dir, struct place **out, struct err *e) must_check;
+enum ecode place_open(
+	const struct os *os, const char *dir, struct place **out, struct err *e) must_check;
 void place_close(struct place **p);
 
 /*
@@ -20,13 +21,18 @@ void place_close(struct place **p);
  * here: E_PATH_UNSAFE.  Existing things refuse: E_PLACE_EXISTS.  Others: E_PLACE_IO, E_IO_SPACE
  * Each is safe from any thread.
  */
-enum ecode place_dir(struct place *p, const char *rel, struct err *e) must_check;        /* mkdir 0700 */
-enum ecode place_open_dir(struct place *p, const char *rel, int *fd, struct err *e) must_check; /* "" is the root */
-enum ecode place_file(struct place *p, int dir_fd, const char *name, int *fd, struct err *e) must_check; /* O_EXCL 0600 */
-enum ecode place_symlink(struct place *p, int dir_fd, const char *name, const char *target, struct err *e) must_check;
-enum ecode place_special(struct place *p, int dir_fd, const char *name, uint32_t st_mode, uint64_t rdev, struct err *e)
-	must_check;
-enum ecode place_link(struct place *p, const char *existing_rel, int dir_fd, const char *name, struct err *e) must_check;
-enum ecode place_reopen(struct place *p, const char *rel, int flags, int *fd, struct err *e) must_check; /* read or write */
+enum ecode place_dir(struct place *p, const char *rel, struct err *e) must_check; /* mkdir 0700 */
+enum ecode place_open_dir(
+	struct place *p, const char *rel, int *fd, struct err *e) must_check; /* "" is the root */
+enum ecode place_file(struct place *p, int dir_fd, const char *name, int *fd,
+	struct err *e) must_check; /* O_EXCL 0600 */
+enum ecode place_symlink(struct place *p, int dir_fd, const char *name, const char *target,
+	struct err *e) must_check;
+enum ecode place_special(struct place *p, int dir_fd, const char *name, uint32_t st_mode,
+	uint64_t rdev, struct err *e) must_check;
+enum ecode place_link(struct place *p, const char *existing_rel, int dir_fd, const char *name,
+	struct err *e) must_check;
+enum ecode place_reopen(struct place *p, const char *rel, int flags, int *fd,
+	struct err *e) must_check; /* read or write */
 
 #endif

@@ -9,13 +9,14 @@
 #include "base/arena.h"
 #include "os/os.h"
 
-struct rules; /* an ordered list; later ones override earlier ones ("!pattern") */
+struct rules;            /* an ordered list; later ones override earlier ones ("!pattern") */
 #define RULES_MAX 100000 /* patterns; a file of more is refused (E_LIMIT) */
 
 enum ecode rules_open(struct rules **out, struct err *e) must_check;
 void rules_close(struct rules **r);
 /* refuses: E_PATTERN (the detail names the pattern).  `insensitive`: both sides are lower-cased. */
-enum ecode rules_add(struct rules *r, const char *pattern, bool insensitive, struct err *e) must_check;
+enum ecode rules_add(
+	struct rules *r, const char *pattern, bool insensitive, struct err *e) must_check;
 /* Lines trimmed; empty and # lines skipped; $VAR and ${VAR} expanded from `env` ($$ = $).  Source of `-` is not handled here. */
 enum ecode rules_add_file(struct rules *r, const struct os *os, const char *path, bool insensitive,
 	const char *(*env)(const char *name), struct err *e) must_check;

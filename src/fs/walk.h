@@ -20,20 +20,22 @@ struct walk_list {
 };
 
 /* Open a directory for listing: O_DIRECTORY | O_NOFOLLOW (unless follow), O_NOATIME where allowed.  E_SRC_* */
-enum ecode walk_open_dir(const struct os *os, int parent, const char *name, bool follow, int *fd, struct err *e) must_check;
+enum ecode walk_open_dir(const struct os *os, int parent, const char *name, bool follow, int *fd,
+	struct err *e) must_check;
 /*
  * Everything in an open directory but "." and "..": read completely (a read
  * error refuses: a partial listing is never given), stat'ed in inode order,
  * then sorted.  Linear memory; 100,000 entries and more are fine.  E_SRC_DENIED, E_SRC_IO, E_NOMEM
  */
-enum ecode walk_dir(const struct os *os, int fd, const char *path_for_messages, struct arena *a, struct walk_list *out,
-	struct err *e) must_check;
+enum ecode walk_dir(const struct os *os, int fd, const char *path_for_messages, struct arena *a,
+	struct walk_list *out, struct err *e) must_check;
 /* Open a file for reading without following a link, without touching atime where allowed.  E_SRC_* */
-enum ecode walk_open_file(const struct os *os, int dir, const char *name, int *fd, struct err *e) must_check;
+enum ecode walk_open_file(
+	const struct os *os, int dir, const char *name, int *fd, struct err *e) must_check;
 /* The refusal class of -errno `rc` from a source path: E_SRC_MISSING, E_SRC_DENIED, E_SRC_CHANGED (ELOOP, ENXIO…), E_SRC_IO */
 enum ecode walk_refusal(struct err *e, int rc, const char *call, const char *path);
 /* The target of a symlink, exact bytes, NUL-terminated (not counted). */
-enum ecode walk_readlink(const struct os *os, int dir, const char *name, struct arena *a, struct slice *out, struct err *e)
-	must_check;
+enum ecode walk_readlink(const struct os *os, int dir, const char *name, struct arena *a,
+	struct slice *out, struct err *e) must_check;
 
 #endif

@@ -15,30 +15,31 @@ struct commit_args {
 	uint32_t pack_target_bytes; /* 0: default */
 	unsigned writers;           /* threads; 0: the serial twin */
 	enum compression compression;
-	struct lock *lock;          /* checked before each publication; may be NULL (tests) */
-	bool dry_run;               /* count, store nothing */
+	struct lock *lock; /* checked before each publication; may be NULL (tests) */
+	bool dry_run;      /* count, store nothing */
 };
 struct commit_totals {
 	uint64_t data_blobs, tree_blobs; /* new ones */
 	uint64_t data_added;             /* plaintext bytes of new blobs (both kinds) */
 	uint64_t data_added_packed;      /* sealed bytes plus their header entries */
 	uint64_t packs, index_files;
-	uint64_t stored_bytes;           /* bytes of all objects put */
+	uint64_t stored_bytes; /* bytes of all objects put */
 };
 struct blob_added {
-	bool fresh;           /* not known before */
+	bool fresh;            /* not known before */
 	uint32_t sealed_bytes; /* of a fresh one, header entry included */
 };
 /* The index must be loaded; v, ix and the lock outlive the commit. */
-enum ecode commit_open(struct vault *v, struct index *ix, const struct commit_args *args, struct commit **out,
-	struct err *e) must_check;
+enum ecode commit_open(struct vault *v, struct index *ix, const struct commit_args *args,
+	struct commit **out, struct err *e) must_check;
 /*
  * Make sure the vault will hold this blob.  Known or claimed by another thread:
  * nothing to do.  The plaintext is only read during the call.  May block while
  * writers are busy (memory bound: COMMIT_WAITING_PACKS finished packs).
  */
-enum ecode commit_blob(struct commit *c, struct blob_codec *codec, enum blob_kind kind, const struct id *id,
-	const void *plain, size_t len, struct blob_added *added, struct err *e) must_check;
+enum ecode commit_blob(struct commit *c, struct blob_codec *codec, enum blob_kind kind,
+	const struct id *id, const void *plain, size_t len, struct blob_added *added,
+	struct err *e) must_check;
 #define COMMIT_WAITING_PACKS 2
 /* Everything durable: remaining packs, then the remaining index.  `codec` is the caller's. After it only commit_close. */
 enum ecode commit_flush(struct commit *c, struct blob_codec *codec, struct err *e) must_check;

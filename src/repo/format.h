@@ -4,7 +4,10 @@
 
 #include "base/defs.h"
 
-enum blob_kind { BLOB_DATA, BLOB_TREE };
+enum blob_kind {
+	BLOB_DATA,
+	BLOB_TREE
+};
 
 #define PACK_TARGET_DEFAULT_BYTES (16U << 20)  /* 4 */
 #define PACK_TARGET_MIN_BYTES     (4U << 20)   /* 4 */
@@ -24,10 +27,10 @@ enum blob_kind { BLOB_DATA, BLOB_TREE };
 #define LOCK_STALE_S              1800         /* 8.4 */
 #define LOCK_RECHECK_MS           200          /* 8.2 */
 /* Trees above 50 MiB were seen (4); 100,000 entries of 600 bytes are 60 MB.  Half the 32-bit range. */
-#define BLOB_PLAIN_MAX_BYTES ((size_t)1 << 31)
+#define BLOB_PLAIN_MAX_BYTES      ((size_t)1 << 31)
 /* Index, snapshot and lock texts: "some GiB" (10.2); an index of 50,000 blobs is 8 MB. */
-#define UNPACKED_MAX_BYTES ((size_t)1 << 31)
+#define UNPACKED_MAX_BYTES        ((size_t)1 << 31)
 /* A key, config or lock file; real ones are below 1 KiB. */
-#define SMALL_OBJECT_MAX_BYTES ((size_t)1 << 20)
+#define SMALL_OBJECT_MAX_BYTES    ((size_t)1 << 20)
 
 #endif

@@ -21,8 +21,9 @@ extern const struct kdf_params KEYS_KDF_DEFAULT;
 struct key_labels {
 	const char *username, *hostname; /* NULL: from the system */
 };
-enum ecode keys_add(const struct os *os, struct store *st, const struct keyring *keys, struct slice password,
-	const struct kdf_params *params, const struct key_labels *labels, struct id *id, struct err *e) must_check;
+enum ecode keys_add(const struct os *os, struct store *st, const struct keyring *keys,
+	struct slice password, const struct kdf_params *params, const struct key_labels *labels,
+	struct id *id, struct err *e) must_check;
 /*
  * Find the key file that the password opens; hint (hex prefix, may be NULL) first, then at most
  * KEYS_TRIED_MAX of the list.  refuses: E_KEY_WRONG, E_KEY_LIMIT, E_KEY_NONE, E_KEY_DAMAGED (unreadable or hash mismatch,
@@ -31,8 +32,8 @@ enum ecode keys_add(const struct os *os, struct store *st, const struct keyring 
 enum ecode keys_find(const struct os *os, struct store *st, struct slice password, const char *hint,
 	struct keyring **keys, struct id *id, struct err *e) must_check;
 /* All readable key files, sorted by id; damaged ones counted in *damaged. */
-enum ecode keys_list(struct store *st, struct arena *a, struct key_info **out, size_t *n, size_t *damaged, struct err *e)
-	must_check;
+enum ecode keys_list(struct store *st, struct arena *a, struct key_info **out, size_t *n,
+	size_t *damaged, struct err *e) must_check;
 enum ecode keys_remove(struct eraser *er, const struct id *id, struct err *e) must_check;
 
 #endif

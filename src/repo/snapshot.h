@@ -23,13 +23,15 @@ struct snapshot {
 	struct slice hostname, username, program_version;
 	uint32_t uid, gid;
 	struct snapshot_summary summary;
-	struct slice holdfast; /* our member "holdfast": a JSON object, verbatim; empty when absent */
+	struct slice
+		holdfast; /* our member "holdfast": a JSON object, verbatim; empty when absent */
 };
 enum ecode snapshot_write(const struct snapshot *s, struct buf *out, struct err *e) must_check;
 /* Slices go into the arena.  No tree: E_SNAPSHOT_FORMAT */
-enum ecode snapshot_parse(const void *json, size_t len, struct arena *a, struct snapshot *out, struct err *e) must_check;
-enum ecode snapshot_load(struct vault *v, struct blob_codec *c, const struct id *id, struct arena *a, struct snapshot *out,
+enum ecode snapshot_parse(const void *json, size_t len, struct arena *a, struct snapshot *out,
 	struct err *e) must_check;
+enum ecode snapshot_load(struct vault *v, struct blob_codec *c, const struct id *id,
+	struct arena *a, struct snapshot *out, struct err *e) must_check;
 
 struct snapshot_list {
 	struct snapshot *v; /* in the arena, oldest first, then by id */
@@ -38,8 +40,8 @@ struct snapshot_list {
 	struct err first_unreadable;
 };
 /* All snapshots.  An unreadable one is counted, never hidden. */
-enum ecode snapshot_list_load(struct vault *v, struct blob_codec *c, struct arena *a, struct snapshot_list *out,
-	struct err *e) must_check;
+enum ecode snapshot_list_load(struct vault *v, struct blob_codec *c, struct arena *a,
+	struct snapshot_list *out, struct err *e) must_check;
 
 struct snapshot_filter { /* format document 7: hosts any, paths all, tags: any list, all within */
 	const char *const *hosts;
@@ -51,10 +53,11 @@ struct snapshot_filter { /* format document 7: hosts any, paths all, tags: any l
 };
 bool snapshot_matches(const struct snapshot *s, const struct snapshot_filter *f);
 /* "latest", "latest~N", full or short id, each optionally ":sub/folder" (given back in *sub, NULL when none). */
-enum ecode snapshot_select(const struct snapshot_list *list, const struct snapshot_filter *f, const char *text,
-	struct arena *a, const struct snapshot **out, const char **sub, struct err *e) must_check;
+enum ecode snapshot_select(const struct snapshot_list *list, const struct snapshot_filter *f,
+	const char *text, struct arena *a, const struct snapshot **out, const char **sub,
+	struct err *e) must_check;
 /* The parent for a new backup (11.3); NULL when there is none. */
-const struct snapshot *snapshot_parent(const struct snapshot_list *list, const char *host, const char *const *paths,
-	size_t path_count, struct instant not_after);
+const struct snapshot *snapshot_parent(const struct snapshot_list *list, const char *host,
+	const char *const *paths, size_t path_count, struct instant not_after);
 
 #endif

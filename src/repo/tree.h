@@ -34,9 +34,10 @@ const char *node_type_text(enum node_type type);
 #define MODE_STICKY  0x00100000U
 #define MODE_PERM    0777U
 
-uint32_t mode_from_st(uint32_t st_mode);          /* st_mode → Go FileMode */
-uint32_t mode_to_st(uint32_t mode);               /* permission, setuid, setgid, sticky bits only */
-void mode_text(uint32_t mode, char out[static 24]); /* "drwxr-xr-x", "dtrwxrwxrwx" (6.5); NUL-terminated */
+uint32_t mode_from_st(uint32_t st_mode); /* st_mode → Go FileMode */
+uint32_t mode_to_st(uint32_t mode);      /* permission, setuid, setgid, sticky bits only */
+void mode_text(
+	uint32_t mode, char out[static 24]); /* "drwxr-xr-x", "dtrwxrwxrwx" (6.5); NUL-terminated */
 
 struct xattr {
 	struct slice name, value;
@@ -88,7 +89,8 @@ void tree_reader_init(struct tree_reader *r, const void *text, size_t len, struc
  * only name and type must be there.
  * refuses: E_TREE_FORMAT, E_NAME_SYNTAX, E_NOMEM, E_LIMIT (the arena's)
  */
-enum ecode tree_next(struct tree_reader *r, struct node *node, bool *more, struct err *e) must_check;
+enum ecode tree_next(
+	struct tree_reader *r, struct node *node, bool *more, struct err *e) must_check;
 
 /* Writing: begin, node…, end.  Nodes come in strictly ascending order of raw name (invariant). */
 struct tree_writer {

@@ -33,22 +33,23 @@ struct vault_init_args {
  * Promise: a refusal leaves no openable vault; what was written by this call
  * is removed again where possible, and repeating the call works (a leftover key file is named by E_VAULT_EXISTS).
  */
-enum ecode vault_init(const struct os *os, struct store *st, const struct vault_init_args *args, struct id *repo_id,
-	struct err *e) must_check;
+enum ecode vault_init(const struct os *os, struct store *st, const struct vault_init_args *args,
+	struct id *repo_id, struct err *e) must_check;
 /* refuses: E_VAULT_MISSING, E_VAULT_CONFIG, E_VAULT_VERSION, E_VAULT_POLY, those of keys_find */
-enum ecode vault_open(const struct os *os, struct store *st, struct slice password, const char *key_hint,
-	struct vault **out, struct err *e) must_check;
+enum ecode vault_open(const struct os *os, struct store *st, struct slice password,
+	const char *key_hint, struct vault **out, struct err *e) must_check;
 void vault_close(struct vault **v);
 /* The config's JSON text, for `cat config`. */
 enum ecode vault_config_text(struct vault *v, struct buf *out, struct err *e) must_check;
 
 /* Load an unpacked object (index, snapshot, lock), hash checked; on mismatch it is read once more (13.5). */
-enum ecode vault_load(struct vault *v, struct blob_codec *c, enum okind kind, const struct id *id, struct buf *json,
-	struct err *e) must_check;
+enum ecode vault_load(struct vault *v, struct blob_codec *c, enum okind kind, const struct id *id,
+	struct buf *json, struct err *e) must_check;
 /* Seal and store one; *id is its name. */
-enum ecode vault_save(struct vault *v, struct blob_codec *c, enum okind kind, const void *json, size_t len, struct id *id,
-	struct err *e) must_check;
+enum ecode vault_save(struct vault *v, struct blob_codec *c, enum okind kind, const void *json,
+	size_t len, struct id *id, struct err *e) must_check;
 /* The object of `kind` whose id begins with hex `prefix`.  E_ID_SYNTAX, E_ID_AMBIGUOUS, E_ID_ABSENT */
-enum ecode vault_find(struct vault *v, enum okind kind, const char *prefix, struct id *out, struct err *e) must_check;
+enum ecode vault_find(struct vault *v, enum okind kind, const char *prefix, struct id *out,
+	struct err *e) must_check;
 
 #endif

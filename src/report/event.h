@@ -18,21 +18,36 @@ struct progress {
 	_Atomic uint64_t problems;
 	_Atomic uint64_t stored_bytes;
 };
-enum phase { PHASE_START, PHASE_INDEX, PHASE_SCAN, PHASE_WORK, PHASE_COMMIT, PHASE_VERIFY, PHASE_PROMOTE, PHASE_DONE };
+enum phase {
+	PHASE_START,
+	PHASE_INDEX,
+	PHASE_SCAN,
+	PHASE_WORK,
+	PHASE_COMMIT,
+	PHASE_VERIFY,
+	PHASE_PROMOTE,
+	PHASE_DONE
+};
 const char *phase_text(enum phase phase); /* "opening", "reading the index", … */
 
 /* One path that could not be handled as asked, or not at all. */
 struct problem {
-	const char *during; /* "scan", "archival", "restore", "check": restic's words where it has one */
-	const char *path;   /* absolute, or in the snapshot; raw bytes */
+	const char *
+		during; /* "scan", "archival", "restore", "check": restic's words where it has one */
+	const char *path; /* absolute, or in the snapshot; raw bytes */
 	enum ecode code;
 	int sys;
-	const char *why;    /* one sentence */
+	const char *why; /* one sentence */
 	bool fatal_for_item; /* false: the item was handled, something about it was not (an attribute) */
 	bool can_retry;
 };
 /* One item done, for -v and verbose_status. */
-enum item_action { ITEM_NEW, ITEM_MODIFIED, ITEM_UNCHANGED, ITEM_RESTORED };
+enum item_action {
+	ITEM_NEW,
+	ITEM_MODIFIED,
+	ITEM_UNCHANGED,
+	ITEM_RESTORED
+};
 struct item_done {
 	enum item_action action;
 	const char *path;
@@ -42,11 +57,13 @@ struct item_done {
 };
 struct listener {
 	void *arg;
-	struct progress *progress;                                   /* never NULL */
-	void (*problem)(void *arg, const struct problem *p);         /* never NULL */
-	void (*item)(void *arg, const struct item_done *item);       /* NULL: not wanted (costs nothing) */
-	void (*note)(void *arg, const char *event, const char *text); /* journal-worthy step; never NULL */
-	bool (*stop)(void *arg);                                     /* true: end cleanly now; never NULL, cheap */
+	struct progress *progress;                           /* never NULL */
+	void (*problem)(void *arg, const struct problem *p); /* never NULL */
+	void (*item)(
+		void *arg, const struct item_done *item); /* NULL: not wanted (costs nothing) */
+	void (*note)(void *arg, const char *event,
+		const char *text); /* journal-worthy step; never NULL */
+	bool (*stop)(void *arg);   /* true: end cleanly now; never NULL, cheap */
 };
 
 #endif

@@ -10,41 +10,49 @@
 #include "base/json.h"
 #include "os/os.h"
 
-#define RUN_ID_MAX       32  /* NUL included */
-#define RUNS_KEPT_MAX    200 /* folders; the oldest beyond are removed when a run begins */
-#define RUN_LIST_MAX     10000 /* lines in one artifact list; the rest is counted */
+#define RUN_ID_MAX    32    /* NUL included */
+#define RUNS_KEPT_MAX 200   /* folders; the oldest beyond are removed when a run begins */
+#define RUN_LIST_MAX  10000 /* lines in one artifact list; the rest is counted */
 
 struct run;
 struct run_args {
-	const char *state_dir; /* …/holdfast; made when missing */
-	const char *mode;      /* "backup", "restore", "check", "init", "key" … */
+	const char *state_dir;   /* …/holdfast; made when missing */
+	const char *mode;        /* "backup", "restore", "check", "init", "key" … */
 	const char *const *argv; /* without secrets: the caller removed them */
 	size_t argc;
 	const char *version;
 };
-enum ecode run_open(const struct os *os, const struct run_args *args, struct run **out, struct err *e) must_check;
+enum ecode run_open(const struct os *os, const struct run_args *args, struct run **out,
+	struct err *e) must_check;
 const char *run_id(const struct run *r);
 const char *run_dir(const struct run *r); /* absolute */
 /* One journal line {ts,event,data}; keys sorted; data NULL writes {}.  Thread-safe.  A refusal sticks and shows in the report. */
 void run_event(struct run *r, const char *event, const char *data_json);
 /* Lists of DF-31: completed / failed / skipped / can_retry lines go to <name>.jsonl beside the report.  Thread-safe. */
-enum run_list { RUN_FAILED, RUN_SKIPPED, RUN_CAN_RETRY, RUN_COMPLETED };
-void run_item(struct run *r, enum run_list list, const char *path, enum ecode code, const char *why);
+enum run_list {
+	RUN_FAILED,
+	RUN_SKIPPED,
+	RUN_CAN_RETRY,
+	RUN_COMPLETED
+};
+void run_item(
+	struct run *r, enum run_list list, const char *path, enum ecode code, const char *why);
 
 struct run_counts { /* catalogue B1 */
 	uint64_t scanned_files, selected_files, uploaded_files, downloaded_files, failed_files;
 	uint64_t verified_files, verify_failed_files, deleted_remote_files, retried_operations;
 };
 struct run_result {
-	const char *status; /* "success", "partial", "failure", "dry-run" */
-	const struct err *refusal; /* NULL on success */
+	const char *status;          /* "success", "partial", "failure", "dry-run" */
+	const struct err *refusal;   /* NULL on success */
 	const char *source, *target; /* text or NULL */
-	const char *snapshot_id;   /* or NULL */
+	const char *snapshot_id;     /* or NULL */
 	struct run_counts counts;
 	uint64_t bytes_read, bytes_added, bytes_stored, bytes_sent, bytes_received;
 	const char *const *warnings;
 	size_t warning_count;
-	const char *const *safety_measures; /* what ran: "sealed blobs verified before storing", … */
+	const char *const
+		*safety_measures; /* what ran: "sealed blobs verified before storing", … */
 	size_t safety_count;
 };
 /* Write run_report.json and close.  The folder stays.  NULL inside is fine. */
@@ -53,13 +61,14 @@ enum ecode run_finish(struct run **r, const struct run_result *result, struct er
 void run_abandon(struct run **r);
 
 struct run_info { /* for `runs` */
-	const char *id, *mode, *status, *failure, *started, *snapshot_id; /* in the arena; status "unfinished" when there is no report */
+	const char *id, *mode, *status, *failure, *started,
+		*snapshot_id; /* in the arena; status "unfinished" when there is no report */
 	int exit_code;
 	uint64_t duration_ms;
 };
 /* Newest first. */
-enum ecode run_list_all(const struct os *os, const char *state_dir, struct arena *a, struct run_info **out, size_t *n,
-	struct err *e) must_check;
+enum ecode run_list_all(const struct os *os, const char *state_dir, struct arena *a,
+	struct run_info **out, size_t *n, struct err *e) must_check;
 
 /* The refusal record of refusals.md as a JSON object (also used on stderr with --json and inside the report). */
 void refusal_json(struct json_out *w, const struct err *e, const char *run_id);

@@ -41,7 +41,8 @@ main(int argc, char **argv)
 		if (names[i]->d_name[0] != '.') {
 			(void)snprintf(path, sizeof(path), "%s/%s", argv[1], names[i]->d_name);
 			done++;
-			printf("%s %d - %s\n", replay(path) == 0 ? "ok" : "not ok", done, names[i]->d_name);
+			printf("%s %d - %s\n", replay(path) == 0 ? "ok" : "not ok", done,
+				names[i]->d_name);
 			(void)fflush(stdout);
 		}
 		free(names[i]);
