@@ -250,7 +250,8 @@ check_keys_and_locks(struct check *c, struct arena *a, struct err *e)
 	enum ecode rc = keys_list(c->s->store, a, &keys, &n, &damaged, e);
 
 	if (rc == E_OK && damaged > 0)
-		check_error(c, E_KEY_DAMAGED, "keys", NULL, "%zu key files are damaged", damaged);
+		check_error(c, E_KEY_DAMAGED, "keys", NULL,
+			"%zu key files cannot be read or are damaged", damaged);
 	if (rc == E_OK)
 		rc = lock_list(c->s->vault, a, &locks, &n, &unreadable, e);
 	if (rc == E_OK && unreadable > 0)
