@@ -182,6 +182,8 @@ take_words(struct cli *cli, struct backup_words *w, struct err *e)
 	args->ignore_ctime = flag_given(o, FLAG_IGNORE_CTIME);
 	args->ignore_inode = flag_given(o, FLAG_IGNORE_INODE);
 	args->skip_if_unchanged = flag_given(o, FLAG_SKIP_IF_UNCHANGED);
+	/* a second walk only where somebody sees the estimate */
+	args->count_ahead = !cli->screen.quiet && (cli->screen.json || cli->screen.live);
 	args->program_version = CLI_VERSION_TEXT;
 	if (rc == E_OK)
 		rc = take_unreadable(cli, w, e);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/json.h"
 #include "base/path.h"
@@ -13,6 +12,8 @@
 
 /* Writers of packs: one fsync can overlap the filling of the next pack (performance.md). */
 #define BACKUP_WRITERS            2
+/* The kernel's own limit of getcwd(): PATH_MAX. */
+#define CWD_MAX_BYTES             4096
 /* Snapshot records of a vault: 100,000 of 2 KiB. */
 #define BACKUP_RECORD_ARENA_BYTES ((size_t)1 << 30)
 
@@ -285,17 +286,14 @@ stdin_path(struct backup *b, struct record *rec, struct err *e)
 
 /* ---- files and directories ---- */
 
+/* Without a name for it, absolute sources are still fine; the others are refused where they are looked at. */
 static enum ecode
 working_directory(struct backup *b, struct arena *a, struct err *e)
 {
-	char *cwd = getcwd(NULL, 0); /* names only; nothing is opened through it */
-	enum ecode rc;
+	char cwd[CWD_MAX_BYTES] = ""; /* a name only; nothing is opened through it */
 
-	if (cwd == NULL)
-		return arena_str(a, "/", 1, &b->cwd, e);
-	rc = arena_str(a, cwd, strlen(cwd), &b->cwd, e);
-	free(cwd);
-	return rc;
+	b->cwd_error = b->s->os->cwd(b->s->os, cwd, sizeof(cwd));
+	return b->cwd_error < 0 ? E_OK : arena_str(a, cwd, strlen(cwd), &b->cwd, e);
 }
 
 static enum ecode
@@ -323,16 +321,22 @@ prepare_targets(struct backup *b, struct record *rec, struct err *e)
 static enum ecode
 run_targets(struct backup *b, struct record *rec, struct err *e)
 {
+	struct scan *scan = NULL;
 	struct vnode *root;
 	enum ecode rc = targets_build(b, &rec->arena, &root, e);
 
+	b->counted_ahead = b->args->count_ahead && b->s->threads > 0;
+	if (rc == E_OK && b->counted_ahead)
+		rc = scan_begin(b, root, &scan, e);
 	if (rc == E_OK)
 		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
-	if (rc == E_OK)
-		invariant(b->root_done);
-	if (rc == E_OK && b->root_empty)
-		rc = err_set(e, E_EMPTY_SNAPSHOT, 0, "nothing of the sources was left to back up");
-	return rc;
+	scan_end(&scan);
+	if (rc != E_OK)
+		return rc;
+	invariant(b->root_done);
+	return b->root_empty ? err_set(e, E_EMPTY_SNAPSHOT, 0,
+				       "nothing of the sources was left to back up")
+			     : E_OK;
 }
 
 /* ---- the snapshot ---- */

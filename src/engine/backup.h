@@ -45,6 +45,7 @@ struct backup_args {
 	const char *parent; /* id text; NULL: chosen */
 	bool force;         /* no parent */
 	bool dry_run, with_atime, ignore_ctime, ignore_inode, skip_if_unchanged;
+	bool count_ahead; /* a thread counts what is to come, for an ETA; not in the serial twin */
 	enum on_unreadable on_unreadable;
 	uint32_t pack_target_bytes;  /* 0: default */
 	const char *program_version; /* "holdfast 0.1.0" */

@@ -116,9 +116,11 @@ struct backup {
 	struct commit *commit;
 	struct meta_names *names;
 	struct worker worker[SESSION_WORKERS_MAX];
-	const char *cwd; /* absolute */
+	const char *cwd; /* absolute; NULL when it has no name: cwd_error tells why */
+	int cwd_error;
 	uint64_t vault_dev, vault_ino;
 	bool vault_known;
+	bool counted_ahead; /* totals come from the scan, not from the walk */
 	pthread_mutex_t live_lock;
 	struct dir_job *live; /* every job that is not finished */
 	struct id root_tree;
@@ -194,5 +196,13 @@ enum ecode stream_store(
 	struct backup *b, int fd, struct arena *a, struct node *node, struct err *e) must_check;
 /* All blobs of a content list are in the index. */
 bool content_known(struct backup *b, const struct node *node);
+
+/* ---- backup_scan.c ---- */
+struct scan;
+/* Starts the thread that counts the targets' items and bytes into the listener's progress. */
+enum ecode scan_begin(
+	struct backup *b, const struct vnode *root, struct scan **out, struct err *e) must_check;
+/* Stops it, finished or not.  NULL inside is fine. */
+void scan_end(struct scan **scan);
 
 #endif

@@ -406,8 +406,10 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 		c->state = CHILD_DROPPED;
 		return E_OK;
 	}
-	atomic_fetch_add(&pr->total_items, 1);
-	atomic_fetch_add(&pr->total_bytes, S_ISREG(c->meta.mode) ? c->meta.size : 0);
+	if (!job->b->counted_ahead) {
+		atomic_fetch_add(&pr->total_items, 1);
+		atomic_fetch_add(&pr->total_bytes, S_ISREG(c->meta.mode) ? c->meta.size : 0);
+	}
 	rc = take_child(job, c, &step, e);
 	if (rc != E_OK)
 		return child_refused(job, c, e) ? E_OK : rc;

@@ -475,6 +475,45 @@ test_excludes(void **state)
 	bench_close(&b);
 }
 
+/* The estimate: a thread that counts ahead ends with what the walk then does. */
+static void
+test_count_ahead(void **state)
+{
+	struct bench b;
+	struct heard h;
+	struct backup_result r;
+	struct err e;
+	struct rules *rules;
+
+	(void)state;
+	bench_open(&b);
+	fill_source(&b);
+	heard_init(&h);
+	assert_int_equal(rules_open(&rules, &e), E_OK);
+	assert_int_equal(rules_add(rules, "spread.bin", false, &e), E_OK);
+	assert_int_equal(chdir(b.dir), 0);
+	const char *target = "src";
+	struct backup_args args = args_for(&target, 1);
+	args.excludes = rules;
+	args.count_ahead = true;
+	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_OK);
+	assert_int_equal(atomic_load(&h.progress.done_bytes), r.summary.total_bytes_processed);
+	/* the scan may have been cut short by a faster walk, but it never counts more than there is */
+	assert_true(atomic_load(&h.progress.total_items) <= atomic_load(&h.progress.done_items));
+	assert_true(atomic_load(&h.progress.total_bytes) <= r.summary.total_bytes_processed);
+	for (unsigned i = 0;
+		i < 50 && atomic_load(&h.progress.total_bytes) < r.summary.total_bytes_processed;
+		i++) {
+		heard_init(&h);
+		args.force = true;
+		assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_OK);
+	}
+	assert_int_equal(atomic_load(&h.progress.total_bytes), r.summary.total_bytes_processed);
+	assert_int_equal(atomic_load(&h.progress.total_items), atomic_load(&h.progress.done_items));
+	rules_close(&rules);
+	bench_close(&b);
+}
+
 static void
 test_sockets_are_counted(void **state)
 {
@@ -584,6 +623,34 @@ test_target_paths(void **state)
 		assert_true(rc == E_OK || (rc == E_PARTIAL && i == 7));
 		assert_paths(&b, &r.tree, table[i].paths);
 	}
+	bench_close(&b);
+}
+
+/* "src" must not become "/src" because the directory we stand in was removed. */
+static void
+test_no_working_directory(void **state)
+{
+	struct bench b;
+	struct heard h;
+	struct backup_result r;
+	struct err e;
+	const char *relative = "etc", *absolute;
+	char gone[600];
+
+	(void)state;
+	bench_open(&b);
+	heard_init(&h);
+	put_text(&b, "f", "f");
+	absolute = b.src;
+	(void)snprintf(gone, sizeof(gone), "%s/gone", b.dir);
+	assert_int_equal(mkdir(gone, 0755), 0);
+	assert_int_equal(chdir(gone), 0);
+	assert_int_equal(rmdir(gone), 0);
+	struct backup_args args = args_for(&relative, 1);
+	assert_int_equal(back_up(&b, os_posix(), 0, &args, &r, &h, &e), E_SRC_MISSING);
+	assert_non_null(strstr(e.detail, "working directory"));
+	args = args_for(&absolute, 1);
+	assert_int_equal(back_up(&b, os_posix(), 0, &args, &r, &h, &e), E_OK);
 	bench_close(&b);
 }
 
@@ -870,8 +937,10 @@ main(void)
 		cmocka_unit_test(test_missing_sources),
 		cmocka_unit_test(test_everything_excluded_is_refused),
 		cmocka_unit_test(test_excludes),
+		cmocka_unit_test(test_count_ahead),
 		cmocka_unit_test(test_sockets_are_counted),
 		cmocka_unit_test(test_target_paths),
+		cmocka_unit_test(test_no_working_directory),
 		cmocka_unit_test(test_deep_and_wide),
 		cmocka_unit_test(test_damaged_parent_heals),
 		cmocka_unit_test(test_stdin),
