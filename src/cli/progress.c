@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
+#include "base/pulse.h"
 #include "cli/signals.h"
 #include "cli/units.h"
 
@@ -20,10 +20,8 @@
 struct ticker {
 	struct ticker_args args;
 	uint64_t started_ns, every_ns;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t ended;
-	bool end;
+	uint64_t next_ns; /* the thread's own */
+	struct pulse *pulse;
 };
 
 /* Position of a phase in what this kind of work goes through; 0: not shown. */
@@ -217,39 +215,19 @@ answer_status(struct ticker *t)
 	screen_err(t->args.screen, "%s", pace_text(t->args.kind, &pace, text));
 }
 
-/* Sleep until POLL_NS are over or the end is wanted; the caller holds the lock. */
-static void
-nap(struct ticker *t)
-{
-	uint64_t until = t->args.os->monotonic_ns(t->args.os) + POLL_NS;
-	struct timespec at = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
-
-	(void)pthread_cond_timedwait(&t->ended, &t->lock, &at); /* early or late does not matter */
-}
-
-static void *
-ticker_main(void *arg)
+static uint64_t
+ticker_beat(void *arg)
 {
 	struct ticker *t = arg;
-	uint64_t next_ns = t->started_ns + t->every_ns;
+	uint64_t now_ns = t->args.os->monotonic_ns(t->args.os);
 
-	(void)pthread_mutex_lock(&t->lock);
-	while (!t->end) {
-		uint64_t now_ns = t->args.os->monotonic_ns(t->args.os);
-
-		(void)pthread_mutex_unlock(&t->lock);
-		if (signals_status_wanted())
-			answer_status(t);
-		if (!t->args.screen->quiet && now_ns >= next_ns) {
-			tick(t);
-			next_ns = now_ns + t->every_ns;
-		}
-		(void)pthread_mutex_lock(&t->lock);
-		if (!t->end)
-			nap(t);
+	if (signals_status_wanted())
+		answer_status(t);
+	if (!t->args.screen->quiet && now_ns >= t->next_ns) {
+		tick(t);
+		t->next_ns = now_ns + t->every_ns;
 	}
-	(void)pthread_mutex_unlock(&t->lock);
-	return NULL;
+	return now_ns + POLL_NS;
 }
 
 static uint64_t
@@ -266,28 +244,22 @@ enum ecode
 ticker_open(const struct ticker_args *args, struct ticker **out, struct err *e)
 {
 	struct ticker *t = calloc(1, sizeof(*t));
-	pthread_condattr_t attr;
-	int rc;
+	enum ecode rc;
 
 	if (t == NULL)
 		return err_set(e, E_NOMEM, 0, "the progress line");
 	t->args = *args;
 	t->started_ns = args->os->monotonic_ns(args->os);
 	t->every_ns = interval_ns(args);
-	(void)pthread_mutex_init(&t->lock, NULL); /* these cannot fail on Linux */
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&t->ended, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	t->next_ns = t->started_ns + t->every_ns;
 	if (!args->screen->quiet && (args->screen->live || args->screen->json))
 		tick(t);
-	rc = pthread_create(&t->thread, NULL, ticker_main, t);
-	if (rc != 0) {
+	rc = pulse_start(&t->pulse, ticker_beat, t, e);
+	if (rc == E_OK)
+		*out = t;
+	else
 		free(t);
-		return err_set(e, E_NOMEM, rc, "a thread for the progress line");
-	}
-	*out = t;
-	return E_OK;
+	return rc;
 }
 
 void
@@ -297,13 +269,7 @@ ticker_close(struct ticker **ticker)
 
 	if (t == NULL)
 		return;
-	(void)pthread_mutex_lock(&t->lock);
-	t->end = true;
-	(void)pthread_cond_signal(&t->ended);
-	(void)pthread_mutex_unlock(&t->lock);
-	(void)pthread_join(t->thread, NULL); /* it is ours and was not joined before */
-	(void)pthread_cond_destroy(&t->ended);
-	(void)pthread_mutex_destroy(&t->lock);
+	pulse_stop(&t->pulse);
 	screen_clear(t->args.screen);
 	free(t);
 	*ticker = NULL;

@@ -47,6 +47,9 @@ absolute(
 		*out = clean;
 		return E_OK;
 	}
+	if (b->cwd == NULL)
+		return err_set(e, E_SRC_MISSING, -b->cwd_error,
+			"%s: the working directory has no name; give an absolute path", clean);
 	rc = path_join(a, b->cwd, clean, &joined, e);
 	return rc == E_OK ? clean_target(a, joined, out, e) : rc;
 }

@@ -98,6 +98,8 @@ struct os {
 	int (*user_name)(const struct os *os, uint32_t uid, char *p, size_t len);
 	int (*group_name)(const struct os *os, uint32_t gid, char *p, size_t len);
 	unsigned (*cpus)(const struct os *os); /* usable now, >= 1 */
+	/* the working directory's name, NUL-terminated; a name only, it may be gone or moved */
+	int (*cwd)(const struct os *os, char *p, size_t len);
 
 	/*
 	 * Start argv[0] (searched in PATH) with a pipe from its stdout; stdin is

@@ -507,6 +507,13 @@ px_group_name(const struct os *os, uint32_t gid, char *p, size_t len)
 	return nss_name(group_try, gid, p, len);
 }
 
+static int
+px_cwd(const struct os *os, char *p, size_t len)
+{
+	(void)os;
+	return getcwd(p, len) == NULL ? -errno : 0;
+}
+
 static unsigned
 px_cpus(const struct os *os)
 {
@@ -759,6 +766,7 @@ static const struct os posix_table = {
 	.user_name = px_user_name,
 	.group_name = px_group_name,
 	.cpus = px_cpus,
+	.cwd = px_cwd,
 	.spawn = px_spawn,
 	.wait = px_wait,
 };

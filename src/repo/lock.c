@@ -17,12 +17,11 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
+#include "base/pulse.h"
 #include "base/wire.h"
 #include "store/erase.h"
 
@@ -56,9 +55,8 @@ struct lock {
 	struct lock_args args;
 	struct blob_codec *codec;
 	pthread_mutex_t mutex;
-	pthread_cond_t wake;
-	pthread_t thread;
-	bool has_thread, stop;
+	struct pulse *refresher;
+	bool has_thread;
 
 	struct id id;          /* of the file in force */
 	uint64_t refreshed_ns; /* boot clock, taken before that file was written */
@@ -617,56 +615,30 @@ lock_check(struct lock *l, struct err *e)
 }
 
 /* Short waits on the monotonic clock: a machine that was suspended looks at the boot clock soon after it wakes. */
-static void *
-refresh_loop(void *arg)
+static uint64_t
+refresh_beat(void *arg)
 {
 	struct lock *l = arg;
+	uint64_t next_ns;
 
 	(void)pthread_mutex_lock(&l->mutex);
-	while (!l->stop) {
-		uint64_t now = l->os->monotonic_ns(l->os);
-		struct timespec until = {
-			.tv_sec = (time_t)(now / NS_PER_S) + TICK_S,
-			.tv_nsec = (long)(now % NS_PER_S),
-		};
-
-		(void)pthread_cond_timedwait(&l->wake, &l->mutex, &until);
-		if (!l->stop && !l->lost)
-			(void)keep_up(l, true, NULL); /* lock_check() tells the worker */
-	}
+	if (!l->lost)
+		(void)keep_up(l, true, NULL); /* lock_check() tells the worker */
+	next_ns = l->os->monotonic_ns(l->os) + TICK_S * (uint64_t)NS_PER_S;
 	(void)pthread_mutex_unlock(&l->mutex);
-	return NULL;
+	return next_ns;
 }
 
-/* Signals are for the thread that knows what to do with them. */
 static enum ecode
-start_thread(struct lock *l, struct err *e)
+start_refreshing(struct lock *l, struct err *e)
 {
-	sigset_t all, before;
-	int rc;
+	enum ecode rc;
 
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	l->has_thread = true; /* set before: the thread may look */
-	rc = pthread_create(&l->thread, NULL, refresh_loop, l);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		return E_OK;
-	l->has_thread = false;
-	return err_set(e, E_NOMEM, rc, "no thread for refreshing the lock");
-}
-
-static void
-stop_thread(struct lock *l)
-{
-	if (!l->has_thread)
-		return;
-	(void)pthread_mutex_lock(&l->mutex);
-	l->stop = true;
-	(void)pthread_cond_signal(&l->wake);
-	(void)pthread_mutex_unlock(&l->mutex);
-	(void)pthread_join(l->thread, NULL);
-	l->has_thread = false;
+	rc = pulse_start(&l->refresher, refresh_beat, l, e);
+	if (rc != E_OK)
+		l->has_thread = false;
+	return rc;
 }
 
 /* ---- life ---- */
@@ -675,7 +647,6 @@ static enum ecode
 lock_new(struct vault *v, const struct lock_args *args, struct lock **out, struct err *e)
 {
 	struct lock *l = calloc(1, sizeof(*l));
-	pthread_condattr_t attr;
 	enum ecode rc;
 
 	if (l == NULL)
@@ -689,11 +660,7 @@ lock_new(struct vault *v, const struct lock_args *args, struct lock **out, struc
 		free(l);
 		return rc;
 	}
-	(void)pthread_mutex_init(&l->mutex, NULL); /* these four cannot fail with glibc */
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&l->wake, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	(void)pthread_mutex_init(&l->mutex, NULL); /* cannot fail with glibc */
 	*out = l;
 	return E_OK;
 }
@@ -701,7 +668,6 @@ lock_new(struct vault *v, const struct lock_args *args, struct lock **out, struc
 static void
 lock_free(struct lock *l)
 {
-	(void)pthread_cond_destroy(&l->wake);
 	(void)pthread_mutex_destroy(&l->mutex);
 	blob_codec_close(&l->codec);
 	buf_done(&l->harmless);
@@ -740,7 +706,7 @@ lock_take(struct vault *v, const struct lock_args *args, struct lock **out, stru
 	rc = attempt_until(l, e);
 	buf_done(&l->harmless);
 	if (rc == E_OK && args->refresh_thread) {
-		rc = start_thread(l, e);
+		rc = start_refreshing(l, e);
 		if (rc != E_OK)
 			erase_or_remember(l, &l->id);
 	}
@@ -762,7 +728,7 @@ lock_release(struct lock **lp, struct err *e)
 	if (l == NULL)
 		return E_OK;
 	*lp = NULL;
-	stop_thread(l);
+	pulse_stop(&l->refresher);
 	if (l->leftovers == LEFTOVER_MAX)
 		l->leftovers--;
 	remember_leftover(l, &l->id); /* absent counts as erased, so a lost lock is fine */

@@ -329,6 +329,25 @@ test_the_process(void **state)
 	assert_int_equal(os->kill(os, getpid(), 0), 0);
 }
 
+/* A name without room for it, and one that is no more. */
+static void
+test_the_working_directory(void **state)
+{
+	char was[4096] = "", made[] = "/tmp/holdfast-test-XXXXXX", now[4096] = "", small[2];
+
+	(void)state;
+	assert_int_equal(os->cwd(os, was, sizeof(was)), 0);
+	assert_int_equal(was[0], '/');
+	assert_non_null(mkdtemp(made));
+	assert_int_equal(chdir(made), 0);
+	assert_int_equal(os->cwd(os, now, sizeof(now)), 0);
+	assert_string_equal(now, made);
+	assert_int_equal(os->cwd(os, small, sizeof(small)), -ERANGE);
+	assert_int_equal(rmdir(made), 0);
+	assert_int_equal(os->cwd(os, now, sizeof(now)), -ENOENT);
+	assert_int_equal(chdir(was), 0);
+}
+
 /* Everything the program prints, then its end. */
 static int
 run(char *const argv[], char *const env[], char *out, size_t len)
@@ -517,6 +536,7 @@ main(void)
 		T(test_clocks_go_forward),
 		T(test_names_of_ids),
 		T(test_the_process),
+		T(test_the_working_directory),
 		T(test_spawn_tells_output_and_status),
 		T(test_spawn_reports_what_exec_said),
 		T(test_spawn_gives_a_clean_environment),

@@ -91,6 +91,7 @@ static const char *const slot_names[SLOT_COUNT] = {
 	[SLOT_USER_NAME] = "user_name",
 	[SLOT_GROUP_NAME] = "group_name",
 	[SLOT_CPUS] = "cpus",
+	[SLOT_CWD] = "cwd",
 	[SLOT_SPAWN] = "spawn",
 	[SLOT_WAIT] = "wait",
 };
@@ -655,6 +656,15 @@ ft_group_name(const struct os *os, uint32_t gid, char *p, size_t len)
 }
 
 static int
+ft_cwd(const struct os *os, char *p, size_t len)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_CWD, NULL);
+
+	return rc < 0 ? rc : f->under->cwd(f->under, p, len);
+}
+
+static int
 ft_spawn(const struct os *os, char *const argv[], char *const env[], int *pid)
 {
 	struct fault_os *f = fault_of(os);
@@ -719,6 +729,7 @@ static const struct os fault_table = {
 	.user_name = ft_user_name,
 	.group_name = ft_group_name,
 	.cpus = ft_cpus,
+	.cwd = ft_cwd,
 	.spawn = ft_spawn,
 	.wait = ft_wait,
 };

@@ -65,6 +65,7 @@ enum fault_slot {
 	SLOT_USER_NAME,
 	SLOT_GROUP_NAME,
 	SLOT_CPUS,
+	SLOT_CWD,
 	SLOT_SPAWN,
 	SLOT_WAIT,
 };
