@@ -16,6 +16,7 @@
 #define LOG_NS           UINT64_C(60000000000) /* one line a minute where nothing can be redrawn */
 #define POLL_NS          UINT64_C(100000000)   /* how soon SIGUSR1 is answered */
 #define STATUS_MAX_BYTES 4096
+#define REMAINING_MAX_S  3e11 /* ten thousand years: as good as not known */
 
 struct ticker {
 	struct ticker_args args;
@@ -64,11 +65,12 @@ fraction(const struct pace *p)
 static uint64_t
 remaining_s(const struct pace *p)
 {
-	double f = fraction(p);
+	double f = fraction(p), s;
 
 	if (!p->totals_final || f <= 0 || p->elapsed_s == 0)
 		return UINT64_MAX;
-	return (uint64_t)((double)p->elapsed_s * (1 - f) / f);
+	s = (double)p->elapsed_s * (1 - f) / f;
+	return s < REMAINING_MAX_S ? (uint64_t)s : UINT64_MAX;
 }
 
 struct line { /* appends that know where the end is */

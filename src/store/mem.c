@@ -184,9 +184,9 @@ mem_next(struct mem_store *m, struct oname *name, bool after, struct store_entry
 	at = mem_at(m, name);
 	if (after && at < m->n && name_cmp(&m->v[at].name, name) == 0)
 		at++;
-	have = m->v + at;
-	found = at < m->n && have->name.kind == name->kind;
+	found = at < m->n && m->v[at].name.kind == name->kind;
 	if (found) {
+		have = &m->v[at];
 		*name = have->name;
 		*entry = (struct store_entry){ .id = have->name.id, .size = have->bytes.len };
 	}
