@@ -207,8 +207,6 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	if (rc == E_OK)
 		rc = restore_run(&s, &w->args, result, e);
 	fill_result(&job, &w->args, result);
-	if (rc != E_OK && result->stage != NULL)
-		err_note(e, "stage %s", result->stage);
 	return job_end(&job, &s, rc, e);
 }
 
