@@ -61,21 +61,22 @@ def clean_env(work):
 
 
 class Lab:
-    """The real program, always started in `work`."""
+    """The real program, always started in `work`; `program` may be a copy that another user can reach."""
 
     def __init__(self, work):
         self.work = work
         self.env = clean_env(work)
+        self.program = HOLDFAST
 
     def run(self, *words, env=None, before=(), cwd=None, stdin=subprocess.DEVNULL):
         """`before`: words in front of the program, such as setpriv's; an env value None takes the variable away."""
         full = {k: v for k, v in dict(self.env, **(env or {})).items() if v is not None}
-        return subprocess.run([str(w) for w in (*before, HOLDFAST, *words)], cwd=cwd or self.work, env=full, capture_output=True,
+        return subprocess.run([str(w) for w in (*before, self.program, *words)], cwd=cwd or self.work, env=full, capture_output=True,
                               stdin=stdin, timeout=300)
 
     def start(self, *words, before=(), **kw):
         kw.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([str(w) for w in (*before, HOLDFAST, *words)], cwd=self.work, env=self.env, **kw)
+        return subprocess.Popen([str(w) for w in (*before, self.program, *words)], cwd=self.work, env=self.env, **kw)
 
     def report(self, done):
         """The run report of the run whose id the program printed."""
