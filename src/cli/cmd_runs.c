@@ -1,5 +1,6 @@
 /* runs: the run folders of this machine, newest first. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -53,10 +54,20 @@ shown(struct cli *cli, const char *text)
 	return text == NULL ? "" : cli_shown(cli, text, strlen(text));
 }
 
+/* A run without a report has no exit code; a zero would look like success. */
+static const char *
+exit_text(const struct run_info *r, char out[static 16])
+{
+	if (r->status != NULL && strcmp(r->status, "unfinished") == 0)
+		return "-";
+	(void)snprintf(out, 16, "%d", r->exit_code);
+	return out;
+}
+
 static void
 tell_people(struct cli *cli, const struct run_info *runs, size_t n)
 {
-	char span[UNIT_TEXT_MAX];
+	char span[UNIT_TEXT_MAX], exit_code[16];
 
 	if (n > 0)
 		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4s  %8s  %s", "Run", "What",
@@ -66,8 +77,8 @@ tell_people(struct cli *cli, const struct run_info *runs, size_t n)
 		const char *fact =
 			r->exit_code == 0 ? shown(cli, r->snapshot_id) : shown(cli, r->failure);
 
-		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4d  %8s  %.18s", r->id,
-			shown(cli, r->mode), shown(cli, r->status), r->exit_code,
+		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4s  %8s  %.18s", r->id,
+			shown(cli, r->mode), shown(cli, r->status), exit_text(r, exit_code),
 			span_text(r->duration_ms / 1000, span), fact);
 	}
 	screen_out(&cli->screen, "%zu run%s in %s/runs", n, n == 1 ? "" : "s",
