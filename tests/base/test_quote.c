@@ -143,7 +143,7 @@ test_random_names(void **state)
 	unsigned seed = (unsigned)time(NULL);
 
 	(void)state;
-	print_message("seed %u\n", seed);
+	print_message("# seed %u\n", seed);
 	srandom(seed);
 	for (unsigned round = 0; round < 20000; round++) {
 		uint8_t name[64];

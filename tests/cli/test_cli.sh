@@ -308,6 +308,7 @@ says out '"userName":"ada","hostName":"tower"' "and shows its labels"
 id=$("$holdfast" -p pw2 key list --json | sed 's/.*"current":false,"id":"\([0-9a-f]*\)".*/\1/')
 hf key remove "$id"
 exits 2 "the key in use cannot be removed"
+says err "code 4513" "and says why"
 printf 'third\n' >pw3
 hf -p pw2 key passwd --new-password-file pw3
 exits 0 "key passwd"

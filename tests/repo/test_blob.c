@@ -526,7 +526,7 @@ a_codec_is_reusable_in_any_order(void **state)
 	autoclean(buf_done) struct buf got = buf_limit(LARGE_BYTES);
 	struct id id;
 
-	print_message("seed %llu\n", (unsigned long long)f->seed);
+	print_message("# seed %llu\n", (unsigned long long)f->seed);
 	for (int i = 0; i < 200; i++) {
 		size_t len = random_next(&f->seed) % 60000;
 		uint8_t *plain = make(f, i % 3 == 0 ? CONTENT_RANDOM : CONTENT_TEXT, len);

@@ -694,7 +694,7 @@ test_random_damage(void **state)
 
 	(void)state;
 	assert_non_null(text);
-	print_message("seed %u\n", seed);
+	print_message("# seed %u\n", seed);
 	srandom(seed);
 	for (unsigned round = 0; round < 20000; round++) {
 		size_t from = (size_t)random() % len, to = (size_t)random() % len;
