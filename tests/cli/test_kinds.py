@@ -71,9 +71,8 @@ def specials(src):
 
 
 def modes(src):
-    for mode in (0, 0o1, 0o400, 0o444, 0o755, 0o777, 0o1777, 0o2755, 0o4755, 0o7777, 0o6000, 0o1000):
-        if not ROOT_USER:
-            mode |= 0o400
+    wanted = (0, 0o1, 0o400, 0o444, 0o755, 0o777, 0o1777, 0o2755, 0o4755, 0o7777, 0o6000, 0o1000)
+    for mode in sorted({mode if ROOT_USER else mode | 0o400 for mode in wanted}):
         path = os.path.join(src, b"mode-%04o" % mode)
         trees.write(path, b"mode")
         os.chmod(path, mode)

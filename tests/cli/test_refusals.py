@@ -581,6 +581,14 @@ def destinations(lab):
 
 # ---- what the system refuses ----
 
+def look_only(vault):
+    """Nobody may write into it, whoever owned it."""
+    for path in [*vault.rglob("*"), vault]:
+        if ROOT_USER:
+            os.chown(path, 0, 0)
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
 def unreadable(lab, before):
     os.chmod(lab.work, 0o755)
     for name in ("their-state", "theirs"):
@@ -590,7 +598,8 @@ def unreadable(lab, before):
     secret.write_text("for nobody\n")
     secret.chmod(0)
     global_words = {"before": before, "env": {"XDG_STATE_HOME": str(lab.work / "their-state")}}
-    lab.program = str(lab.work / "holdfast")
+    if before:
+        lab.program = str(lab.work / "holdfast")
     check(lab.run("-r", "theirs/vault", "init", **global_words).returncode == 0, "a vault of another user")
     lab.refused("a file that may not be read", ["-r", "theirs/vault", "backup", "src"], 20, """
         backup of src into theirs/vault, run RUN
@@ -613,17 +622,15 @@ def unreadable(lab, before):
                       next     1. Look at the list, fix the permissions, and back up again.
                     """, **global_words)
     check(len(list((lab.work / "theirs/vault/snapshots").iterdir())) == 2, "a file that may not be read, recorded: snapshots were made")
+    os.chmod(lab.work / "vault", 0)
     lab.refused("a vault that may not be read", ["-r", "vault", "snapshots"], 22, """
         refused: the vault could not be read (fetch-failed, SEV-2, code 4004)
           what     listing the snapshots of vault
           why      stat config in vault: Permission denied (EACCES)
           next     1. Check the medium and its permissions, then run the same command again.
         """, **global_words)
-    for path in (lab.work / "theirs/vault").rglob("*"):
-        os.chown(path, 0, 0)
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    os.chown(lab.work / "theirs/vault", 0, 0)
-    os.chmod(lab.work / "theirs/vault", 0o755)
+    os.chmod(lab.work / "vault", 0o700)
+    look_only(lab.work / "theirs/vault")
     lab.refused("a vault that may not be written", ["-r", "theirs/vault", "backup", "src", "--exclude", "secret"], 32, """
         backup of src into theirs/vault, run RUN
         refused: the vault may only be read (vault-unhealthy, SEV-2, code 4008)
