@@ -3,7 +3,7 @@
 # passwords, signals, run folders.  Usage: test_cli.sh HOLDFAST
 # Run ids and the temporary directory are normalised before texts are compared.
 set -u
-holdfast=$1
+holdfast=$(realpath -- "$1") || exit 1
 top=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-cli.XXXXXX") || exit 1
 trap 'chmod -R u+rwx "$top"; rm -rf "$top"' EXIT
 cd "$top" || exit 1
