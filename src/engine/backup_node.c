@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "base/utf8.h"
 #include "engine/backup_internal.h"
 
 /* ---- problems ---- */
@@ -172,6 +173,19 @@ xattr_skipped(void *arg, const char *name, int sys)
 	backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO, why);
 }
 
+/* The format keeps attribute names as JSON text only: bytes that are no UTF-8 become U+FFFD there (6.3). */
+static void
+tell_foreign_names(struct xattr_skip *s, const struct meta_xattrs *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+
+		if (!utf8_valid(list->v[i].name.p, list->v[i].name.len))
+			backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO,
+				"an attribute's name is not UTF-8; it is stored under an altered name");
+	}
+}
+
 /* ctime moves with every attribute change, so equal ctime and inode prove the attributes of the parent's node. */
 static bool
 xattrs_known(const struct backup *b, const struct child *c)
@@ -205,6 +219,7 @@ node_xattrs(struct dir_job *job, struct child *c, int dir, const char *name, str
 	if (rc != E_OK)
 		return rc;
 	out = p;
+	tell_foreign_names(&skip, &list);
 	for (size_t i = 0; i < list.n; i++)
 		out[i] = (struct xattr){ list.v[i].name, list.v[i].value };
 	c->node.xattrs = out;
