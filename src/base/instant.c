@@ -336,9 +336,10 @@ span_from_person(const char *text, int64_t *seconds, struct err *e)
 		int64_t unit, part;
 
 		if (!parse_span_part(&p, &unit, &part) || unit >= last)
-			return err_set(e, E_TIME_SYNTAX, 0, "\"%s\": write it like 1h30m", text);
+			return err_set(e, E_SPAN_SYNTAX, 0,
+				"\"%s\" is not made of numbers with units (d, h, m, s)", text);
 		if (__builtin_add_overflow(sum, part, &sum))
-			return err_set(e, E_TIME_SYNTAX, 0, "\"%s\" is too long", text);
+			return err_set(e, E_SPAN_SYNTAX, 0, "\"%s\" is too long", text);
 		last = unit;
 	}
 	*seconds = sum;

@@ -32,7 +32,7 @@ size_t instant_format(struct instant t, char out[static INSTANT_TEXT_MAX]);
 bool instant_parse(const void *text, size_t len, struct instant *t) must_check;
 /* What a person types: RFC 3339, "2006-01-02 15:04:05", "2006-01-02"; read as UTC. E_TIME_SYNTAX */
 enum ecode instant_from_person(const char *text, struct instant *t, struct err *e) must_check;
-/* "10s", "5m", "2h", "1h30m", "1d" → seconds.  E_TIME_SYNTAX */
+/* "10s", "5m", "2h", "1h30m", "1d" → seconds.  E_SPAN_SYNTAX */
 enum ecode span_from_person(const char *text, int64_t *seconds, struct err *e) must_check;
 
 struct civil { /* proleptic Gregorian, in the instant's own offset */

@@ -145,6 +145,14 @@ id_hex(const struct id *id, char out[static ID_HEX_SIZE])
 	out[ID_HEX_SIZE - 1] = '\0';
 }
 
+int
+id_digits_telling(size_t shared)
+{
+	if (shared <= 4)
+		return 8; /* as id_short shows them */
+	return shared < ID_HEX_SIZE - 5 ? (int)shared + 4 : ID_HEX_SIZE - 1;
+}
+
 void
 id_short(const struct id *id, char out[static 9])
 {

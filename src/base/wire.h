@@ -8,7 +8,9 @@ uint32_t le32_get(const uint8_t *p);
 void le32_put(uint8_t *p, uint32_t v);
 
 void id_hex(const struct id *id, char out[static ID_HEX_SIZE]); /* lower case */
-void id_short(const struct id *id, char out[static 9]);         /* 8 digits and NUL */
+/* How many digits to show of ids that share the first `shared` ones, so that a reader can tell them apart. */
+int id_digits_telling(size_t shared);
+void id_short(const struct id *id, char out[static 9]); /* 8 digits and NUL */
 /* Exactly 64 lower-case digits; false otherwise, `id` then unchanged. */
 bool id_parse(const void *text, size_t len, struct id *id) must_check;
 static inline int

@@ -269,6 +269,7 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 	put(&w, "unreadable", r->unreadable);
 	put(&w, "changed_while_read", r->changed_while_read);
 	put(&w, "vanished", r->vanished);
+	put(&w, "sockets_skipped", r->sockets_skipped);
 	put(&w, "stored_bytes", r->totals.stored_bytes);
 	json_put_key(&w, "run_id");
 	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
@@ -291,6 +292,8 @@ tell_oddities(struct cli *cli, const struct backup_result *r)
 		screen_out(&cli->screen, "Changed while read: %" PRIu64, r->changed_while_read);
 	if (r->vanished > 0)
 		screen_out(&cli->screen, "Vanished meanwhile: %" PRIu64, r->vanished);
+	if (r->sockets_skipped > 0)
+		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
 }
 
 static void
@@ -338,6 +341,8 @@ fill_result(struct job *j, const struct backup_args *args, const struct backup_r
 	j->result.bytes_stored = r->totals.stored_bytes;
 	if (r->snapshot_made)
 		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
+	if (r->sockets_skipped > 0)
+		job_record(j, cli_text(j->cli, "sockets left out: %" PRIu64, r->sockets_skipped));
 	if (args->dry_run)
 		j->result.status = "dry-run";
 }
@@ -379,6 +384,7 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)
 		return rc;
+	w->args.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id;
 	if (cli->screen.verbose > 0)
 		job_want_items(&job);
 	rc = job_open(&job, &how, &s, e);

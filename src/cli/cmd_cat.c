@@ -60,8 +60,9 @@ cmd_cat(struct cli *cli, struct err *e)
 	struct job job;
 	enum ecode rc = check_words(cli, e);
 
-	args.operation =
-		cli_text(cli, "printing %s %s", words[0], cli->opt->arg_count > 1 ? words[1] : "");
+	args.operation = cli->opt->arg_count > 1
+				 ? cli_text(cli, "printing %s %s", words[0], words[1])
+				 : cli_text(cli, "printing %s", words[0]);
 	if (rc == E_OK)
 		rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)

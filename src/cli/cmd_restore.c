@@ -130,7 +130,7 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 	}
 	screen_out(&cli->screen, "verified %" PRIu64 " files", r->verified_files);
 	if (r->sockets_skipped > 0)
-		screen_out(&cli->screen, "%" PRIu64 " sockets left out", r->sockets_skipped);
+		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
 	if (r->metadata_problems > 0)
 		screen_out(&cli->screen, "%" PRIu64 " attributes could not be applied",
 			r->metadata_problems);

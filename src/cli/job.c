@@ -138,14 +138,18 @@ job_want_items(struct job *j)
 }
 
 void
+job_record(struct job *j, const char *text)
+{
+	if (j->result.warning_count < JOB_WARNINGS_MAX)
+		j->warnings[j->result.warning_count++] = cli_text(j->cli, "%s", text);
+}
+
+void
 job_warn(struct job *j, const char *text)
 {
-	const char *kept = cli_text(j->cli, "%s", text);
-
 	if (!j->cli->screen.json)
 		screen_err(&j->cli->screen, "warning: %s", cli_shown(j->cli, text, strlen(text)));
-	if (j->result.warning_count < JOB_WARNINGS_MAX)
-		j->warnings[j->result.warning_count++] = kept;
+	job_record(j, text);
 }
 
 /* ---- beginning ---- */

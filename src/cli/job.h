@@ -47,6 +47,8 @@ enum ecode job_open(struct job *j, const struct job_open_args *how, struct sessi
 	struct err *e) must_check;
 /* Told at once on stderr, and in the report. */
 void job_warn(struct job *j, const char *text);
+/* For the report only: a fact that happens every day, like a socket. */
+void job_record(struct job *j, const char *text);
 /* For restic's `verbose_status` and -v: set before the engine is called. */
 void job_want_items(struct job *j);
 /*

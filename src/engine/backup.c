@@ -447,13 +447,13 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 		rec->next.parent = rec->parent->id;
 	rec->next.has_summary = true;
 	if (lost > 0 && b->args->on_unreadable == UNREADABLE_REFUSE)
-		return err_set(e, E_SRC_UNREADABLE, 0, "%llu paths could not be read",
-			(unsigned long long)lost);
+		return err_set(e, E_SRC_UNREADABLE, 0, "%llu path%s could not be read",
+			(unsigned long long)lost, lost == 1 ? "" : "s");
 	if (!b->args->dry_run && !nothing_new(b, rec))
 		rc = save_snapshot(b, rec, out, e);
 	if (rc == E_OK && lost > 0)
-		rc = err_set(
-			e, E_PARTIAL, 0, "%llu paths could not be read", (unsigned long long)lost);
+		rc = err_set(e, E_PARTIAL, 0, "%llu path%s could not be read",
+			(unsigned long long)lost, lost == 1 ? "" : "s");
 	return rc;
 }
 

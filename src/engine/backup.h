@@ -62,7 +62,7 @@ struct backup_result {
 	uint64_t bytes_read;
 };
 /*
- * refuses: E_SRC_NONE, E_SRC_UNREADABLE (after everything readable was stored, no snapshot), E_SRC_OVERLAP,
+ * refuses: E_SRC_NONE, E_SRC_MISSING (none of the targets is there), E_SRC_UNREADABLE (after everything readable was stored, no snapshot), E_SRC_OVERLAP,
  * E_EMPTY_SNAPSHOT, E_STDIN_COMMAND, E_INTERRUPTED, those of commit.  E_PARTIAL: the snapshot was made (UNREADABLE_RECORD).
  * The session holds a shared lock (none for a dry run).  Loads the index itself.
  */

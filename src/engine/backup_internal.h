@@ -139,7 +139,7 @@ struct vnode {
 	const char *root;              /* where its first component lies: "", "/", "..", "../.." */
 	struct vnode *children, *next; /* children sorted by name */
 };
-/* Builds the tree of targets.  Missing ones are told as problems and left out; none left: E_SRC_NONE. */
+/* Builds the tree of targets.  Missing ones are told as problems and left out; none left: E_SRC_MISSING. */
 enum ecode targets_build(
 	struct backup *b, struct arena *a, struct vnode **root, struct err *e) must_check;
 /* The absolute cleaned targets in command-line order, for the snapshot's `paths` (missing ones included, as restic). */

@@ -7,6 +7,8 @@
 #include "base/utf8.h"
 #include "engine/backup_internal.h"
 
+#define XATTR_NAME_SHOWN 256 /* NUL included; XATTR_NAME_MAX of Linux is 255 */
+
 /* ---- problems ---- */
 
 static bool
@@ -173,16 +175,32 @@ xattr_skipped(void *arg, const char *name, int sys)
 	backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO, why);
 }
 
+/* Everything outside of printable ASCII becomes '?': the name is shown, not used. */
+static void
+plain_name(struct slice name, char out[static XATTR_NAME_SHOWN])
+{
+	size_t n = name.len < XATTR_NAME_SHOWN ? name.len : XATTR_NAME_SHOWN - 1;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = name.p[i] > ' ' && name.p[i] <= '~' ? (char)name.p[i] : '?';
+	out[n] = '\0';
+}
+
 /* The format keeps attribute names as JSON text only: bytes that are no UTF-8 become U+FFFD there (6.3). */
 static void
 tell_foreign_names(struct xattr_skip *s, const struct meta_xattrs *list)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+		char name[XATTR_NAME_SHOWN], why[XATTR_NAME_SHOWN + 96];
 
-		if (!utf8_valid(list->v[i].name.p, list->v[i].name.len))
-			backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO,
-				"an attribute's name is not UTF-8; it is stored under an altered name");
+		if (utf8_valid(list->v[i].name.p, list->v[i].name.len))
+			continue;
+		plain_name(list->v[i].name, name);
+		(void)snprintf(why, sizeof(why),
+			"the name of attribute %s is not UTF-8; it is stored under an altered name",
+			name);
+		backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO, why);
 	}
 }
 

@@ -229,8 +229,11 @@ targets_build(struct backup *b, struct arena *a, struct vnode **root, struct err
 	if (rc != E_OK)
 		return rc;
 	if (found == 0)
-		return err_set(e, E_SRC_NONE, 0, "none of the %zu source paths exists",
-			args->target_count);
+		return args->target_count == 1
+			       ? err_set(e, E_SRC_MISSING, 0, "the only source given is not there")
+			       : err_set(e, E_SRC_MISSING, 0,
+					 "none of the %zu sources given is there",
+					 args->target_count);
 	*root = top;
 	return E_OK;
 }

@@ -160,7 +160,8 @@ step_down(struct session *s, struct id *tree, struct slice name, const char *sub
 			memcmp(node.name.p, name.p, name.len) == 0;
 	}
 	if (rc == E_OK && (!found || node.type != NODE_DIR || !node.has_subtree))
-		rc = err_set(e, E_SUBPATH_ABSENT, 0, "%s", sub);
+		rc = err_set(e, E_SUBPATH_ABSENT, 0, "%s leads nowhere: \"%.*s\" is not %s", sub,
+			(int)name.len, (const char *)name.p, found ? "a folder" : "there");
 	if (rc == E_OK)
 		*tree = node.subtree;
 	frames_done(&f);
@@ -249,7 +250,7 @@ cat_blob(
 			e, E_ID_SYNTAX, 0, "%s: all 64 digits of a blob's id are needed", id_text);
 	rc = need_index(s, e);
 	if (rc == E_OK && !index_has(s->index, kind, &id))
-		return err_set(e, E_ID_ABSENT, 0, "%s", id_text);
+		return err_set(e, E_ID_ABSENT, 0, "no index lists %s", id_text);
 	if (rc == E_OK)
 		rc = blob_load(s->vault, s->index, s->own, kind, &id, &scratch, &plain, e);
 	return rc == E_OK ? buf_add(out, plain.p, plain.len, e) : rc;

@@ -300,10 +300,12 @@ judge_stage(struct restore *r, struct err *e)
 	uint64_t unapplied = r->metadata_problems + r->owner_refused;
 
 	if (r->damaged > 0)
-		return err_set(e, E_RESTORE_DAMAGED, 0, "%" PRIu64 " paths could not be restored",
-			(uint64_t)r->damaged);
+		return err_set(e, E_RESTORE_DAMAGED, 0, "%" PRIu64 " path%s could not be restored",
+			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
 	if (r->args->strict_metadata && unapplied > 0)
-		return err_set(e, E_RESTORE_STRICT, 0, "%" PRIu64 " attributes", unapplied);
+		return err_set(e, E_RESTORE_STRICT, 0,
+			"%" PRIu64 " attribute%s could not be applied", unapplied,
+			unapplied == 1 ? "" : "s");
 	return compare_counts(r, e);
 }
 
@@ -323,8 +325,8 @@ note_owners(struct restore *r)
 	if (r->owner_refused == 0)
 		return;
 	(void)err_set(&text, E_RESTORE_META, 0,
-		"the owner of %" PRIu64 " paths was not applied: not running as root",
-		(uint64_t)r->owner_refused);
+		"the owner of %" PRIu64 " path%s was not applied: not running as root",
+		(uint64_t)r->owner_refused, r->owner_refused == 1 ? "" : "s");
 	note(r, "owners_not_applied", text.detail);
 }
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ name_texts(struct restore *r, struct err *e)
 	d->base = path_base(d->path);
 	base_len = strlen(d->base);
 	if (strcmp(d->path, "/") == 0)
-		return err_set(e, E_DEST_MOUNT, 0, "%s", d->path);
+		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
 	if (!name_is_safe(d->base, base_len) ||
 		!name_is_safe(r->args->run_id, strlen(r->args->run_id)))
 		return err_set(
@@ -82,16 +83,16 @@ open_parent(struct restore *r, struct os_meta *meta, struct err *e)
 	return rc < 0 ? err_set(e, E_DEST_PARENT, -rc, "stat %s", d->parent) : E_OK;
 }
 
-static bool
-only_dots(const void *records, size_t len)
+static uint64_t
+count_entries(const void *records, size_t len)
 {
 	struct os_dirent ent;
+	uint64_t n = 0;
 	size_t at = 0;
 
 	while (os_dirent_next(records, len, &at, &ent))
-		if (strcmp(ent.name, ".") != 0 && strcmp(ent.name, "..") != 0)
-			return false;
-	return true;
+		n += strcmp(ent.name, ".") != 0 && strcmp(ent.name, "..") != 0;
+	return n;
 }
 
 static enum ecode
@@ -100,6 +101,7 @@ check_empty(struct restore *r, struct err *e)
 	autoclean(io_fd_done) struct io_fd dir = { .os = r->s->os, .fd = -1 };
 	const struct os *os = r->s->os;
 	_Alignas(16) uint8_t records[EMPTY_DENT_BYTES];
+	uint64_t n = 0;
 	ssize_t got = 1;
 	int rc;
 
@@ -116,9 +118,13 @@ check_empty(struct restore *r, struct err *e)
 		else if (got < 0)
 			return err_set(e, E_DEST_NOT_EMPTY, (int)-got, "%s could not be listed",
 				r->dest.path);
-		else if (!only_dots(records, (size_t)got))
-			return err_set(e, E_DEST_NOT_EMPTY, 0, "%s", r->dest.path);
+		else
+			n += count_entries(records, (size_t)got);
 	}
+	if (n > 0)
+		return err_set(e, E_DEST_NOT_EMPTY, 0,
+			"%s holds %" PRIu64 " %s; a restore never puts existing data at risk",
+			r->dest.path, n, n == 1 ? "entry" : "entries");
 	return E_OK;
 }
 
@@ -139,10 +145,13 @@ restore_dest_check(struct restore *r, struct err *e)
 	got = os->stat(os, d->parent_fd, d->base, AT_SYMLINK_NOFOLLOW, &d->meta);
 	if (got == -ENOENT)
 		return E_OK;
-	if (got < 0 || !S_ISDIR(d->meta.mode))
-		return err_set(e, E_DEST_NOT_DIR, got < 0 ? -got : 0, "%s", d->path);
+	if (got < 0)
+		return err_set(e, E_DEST_NOT_DIR, -got, "stat %s", d->path);
+	if (!S_ISDIR(d->meta.mode))
+		return err_set(
+			e, E_DEST_NOT_DIR, 0, "%s is there already, as something else", d->path);
 	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
-		return err_set(e, E_DEST_MOUNT, 0, "%s", d->path);
+		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
 	d->exists = true;
 	return check_empty(r, e);
 }

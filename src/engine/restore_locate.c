@@ -322,10 +322,11 @@ restore_locate(struct restore *r, struct err *e)
 		return rc;
 	if (r->damaged > 0)
 		return err_set(e, E_RESTORE_DAMAGED, 0,
-			"%" PRIu64 " paths cannot be restored; nothing was written",
-			(uint64_t)r->damaged);
+			"%" PRIu64 " path%s cannot be restored; nothing was written",
+			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
 	if (filtered && r->planned.files + r->planned.dirs + r->planned.others == 0)
-		return err_set(e, E_NOTHING_MATCHED, 0, "snapshot %s", r->args->snapshot);
+		return err_set(e, E_NOTHING_MATCHED, 0,
+			"the patterns given leave no path of snapshot %s", r->args->snapshot);
 	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
 	return check_space(r, need, e);
 }

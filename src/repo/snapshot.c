@@ -618,7 +618,9 @@ select_prefix(const struct snapshot_list *list, struct slice prefix, const struc
 	struct err *e)
 {
 	int shown = prefix.len < 100 ? (int)prefix.len : 100;
-	const struct snapshot *found = NULL;
+	const struct snapshot *found[2] = { NULL, NULL };
+	char hex[ID_HEX_SIZE], other[ID_HEX_SIZE];
+	size_t n = 0;
 
 	for (size_t i = 0; i < prefix.len; i++)
 		if (prefix.len > 64 || strchr("0123456789abcdef", prefix.p[i]) == NULL)
@@ -627,19 +629,25 @@ select_prefix(const struct snapshot_list *list, struct slice prefix, const struc
 	if (prefix.len == 0)
 		return err_set(e, E_ID_SYNTAX, 0, "an empty id");
 	for (size_t i = 0; i < list->n; i++) {
-		char hex[ID_HEX_SIZE];
-
 		id_hex(&list->v[i].id, hex);
 		if (memcmp(hex, prefix.p, prefix.len) != 0)
 			continue;
-		if (found != NULL)
-			return err_set(e, E_ID_AMBIGUOUS, 0, "%.*s", shown, (const char *)prefix.p);
-		found = &list->v[i];
+		if (n < 2)
+			found[n] = &list->v[i];
+		n++;
 	}
-	if (found == NULL)
-		return err_set(e, E_SNAPSHOT_ABSENT, 0, "%.*s", shown, (const char *)prefix.p);
-	*out = found;
-	return E_OK;
+	if (n == 0)
+		return err_set(e, E_SNAPSHOT_ABSENT, 0,
+			"none of %zu has an id that begins with %.*s", list->n, shown,
+			(const char *)prefix.p);
+	*out = found[0];
+	if (n == 1)
+		return E_OK;
+	id_hex(&found[0]->id, hex);
+	id_hex(&found[1]->id, other);
+	return err_set(e, E_ID_AMBIGUOUS, 0, "%.*s fits %zu snapshots: %.*s, %.*s%s", shown,
+		(const char *)prefix.p, n, id_digits_telling(prefix.len), hex,
+		id_digits_telling(prefix.len), other, n > 2 ? ", …" : "");
 }
 
 static enum ecode

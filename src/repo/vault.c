@@ -113,10 +113,10 @@ open_config(const struct keyring *keys, const struct buf *sealed, struct buf *te
 
 	if (rc == E_OK)
 		rc = seal_open(sealer, sealed->p, sealed->len, text, e);
-	if (rc == E_SEAL_MAC ||
-		rc == E_SEAL_SHORT) /* the key file was right: its tag fitted the password */
-		return err_set(
-			e, E_VAULT_CONFIG, 0, "it does not authenticate with the vault's key");
+	if (rc == E_SEAL_MAC) { /* the key file was right: its tag fitted the password */
+		(void)err_set(e, rc, 0, "the config does not authenticate with the vault's key");
+		err_note(e, "the file config; it never changes after init, so any copy of it fits");
+	}
 	return rc;
 }
 
@@ -206,7 +206,7 @@ refuse_any(struct store *st, enum okind kind, struct err *e)
 	if (rc != E_OK || list.n == 0)
 		return rc;
 	id_hex(&list.v[0].id, text);
-	return err_set(e, E_VAULT_EXISTS, 0, "%s/%s", okind_dir(kind), text);
+	return err_set(e, E_VAULT_EXISTS, 0, "%s/%s is there already", okind_dir(kind), text);
 }
 
 static enum ecode
@@ -216,7 +216,7 @@ refuse_existing(struct store *st, struct err *e)
 	enum ecode rc = store_stat(st, &config_name, &size, e);
 
 	if (rc == E_OK)
-		return err_set(e, E_VAULT_EXISTS, 0, "config");
+		return err_set(e, E_VAULT_EXISTS, 0, "config is there already");
 	if (rc != E_STORE_ABSENT)
 		return rc;
 	rc = refuse_any(st, O_KEY, e);
@@ -403,8 +403,8 @@ enum ecode
 vault_find(struct vault *v, enum okind kind, const char *prefix, struct id *out, struct err *e)
 {
 	autoclean(store_listing_done) struct store_listing list = { NULL, 0, 0 };
-	size_t found = 0, at = 0;
-	char text[ID_HEX_SIZE];
+	size_t found = 0, at = 0, first = 0;
+	char text[ID_HEX_SIZE], other[ID_HEX_SIZE];
 	struct prefix p;
 	enum ecode rc;
 
@@ -414,7 +414,8 @@ vault_find(struct vault *v, enum okind kind, const char *prefix, struct id *out,
 	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
 		id_hex(&list.v[i].id, text);
 		if (memcmp(text, p.digits, p.len) == 0) {
-			at = i;
+			first = found == 0 ? i : first;
+			at = found < 2 ? i : at;
 			found++;
 		}
 	}
@@ -423,9 +424,13 @@ vault_find(struct vault *v, enum okind kind, const char *prefix, struct id *out,
 	if (found == 0)
 		return err_set(e, E_ID_ABSENT, 0, "nothing in %s begins with %s", okind_dir(kind),
 			p.digits);
-	if (found > 1)
-		return err_set(e, E_ID_AMBIGUOUS, 0, "%zu in %s begin with %s", found,
-			okind_dir(kind), p.digits);
+	if (found > 1) {
+		id_hex(&list.v[first].id, other);
+		id_hex(&list.v[at].id, text);
+		return err_set(e, E_ID_AMBIGUOUS, 0, "%s fits %zu objects in %s: %.*s, %.*s%s",
+			p.digits, found, okind_dir(kind), id_digits_telling(p.len), other,
+			id_digits_telling(p.len), text, found > 2 ? ", …" : "");
+	}
 	*out = list.v[at].id;
 	return E_OK;
 }

@@ -292,7 +292,7 @@ test_span_refuses(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		if (span_from_person(bad[i], &s, NULL) != E_TIME_SYNTAX)
+		if (span_from_person(bad[i], &s, NULL) != E_SPAN_SYNTAX)
 			fail_msg("%s", bad[i]);
 	}
 	assert_int_equal(s, 9);

@@ -45,6 +45,18 @@ test_id_text(void **state)
 
 /* Every byte value in every byte of an id, both ways. */
 static void
+test_id_digits_telling(void **state)
+{
+	(void)state;
+	assert_int_equal(id_digits_telling(0), 8);
+	assert_int_equal(id_digits_telling(4), 8);
+	assert_int_equal(id_digits_telling(5), 9);
+	assert_int_equal(id_digits_telling(60), 64);
+	assert_int_equal(id_digits_telling(64), 64);
+	assert_int_equal(id_digits_telling(SIZE_MAX), 64);
+}
+
+static void
 test_id_every_byte(void **state)
 {
 	(void)state;
@@ -211,6 +223,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_le32),
 		cmocka_unit_test(test_id_text),
+		cmocka_unit_test(test_id_digits_telling),
 		cmocka_unit_test(test_id_every_byte),
 		cmocka_unit_test(test_id_foreign_character),
 		cmocka_unit_test(test_id_length),

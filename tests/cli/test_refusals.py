@@ -89,7 +89,7 @@ ALL = {"init": [], "backup": ["src"], "snapshots": [], "ls": ["latest"], "restor
 OPERATIONS = {"backup": "backup of src into VAULT", "snapshots": "listing the snapshots of VAULT", "ls": "listing latest",
               "restore": "restore of latest into out", "check": "check of VAULT", "key list": "listing the keys of VAULT",
               "key add": "adding a key to VAULT", "key passwd": "changing the password of VAULT", "key remove": "removing a key from VAULT",
-              "unlock": "unlock of VAULT", "cat": "printing config "}
+              "unlock": "unlock of VAULT", "cat": "printing config"}
 RECORDED = ("backup", "restore", "check", "key add", "key passwd", "key remove", "unlock")  # these leave a run folder
 MISSING = """
     refused: there is no vault at this place (vault-missing, SEV-3, code 4500)
@@ -140,7 +140,7 @@ def command_line(lab):
         refused: this is not an id (usage-error, SEV-3, code 4553)
           what     listing the snapshots of vault
           why      "here"
-          next     1. Give hexadecimal digits, or: latest
+          next     1. Give hexadecimal digits of the id; for a snapshot also: latest
         """)
     lab.refused("an argument for init", ["init", "vault"], 2, """
         refused: the command line was not understood (usage-error, SEV-3, code 7000)
@@ -198,12 +198,12 @@ def command_line(lab):
           what     removing a key from vault
           why      "xyz"
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
-          next     1. Give hexadecimal digits, or: latest
+          next     1. Give hexadecimal digits of the id; for a snapshot also: latest
         """)
     lab.refused("a duration that is none", ["-r", "vault", "check", "--retry-lock", "soon"], 2, """
-        refused: a time was not understood (usage-error, SEV-3, code 1020)
-          why      "soon": write it like 1h30m
-          next     1. Write it like 2026-11-21T03:15:22Z or "2026-11-21 03:15:22".
+        refused: a duration was not understood (usage-error, SEV-3, code 1021)
+          why      "soon" is not made of numbers with units (d, h, m, s)
+          next     1. Write it like 90s, 10m or 1h30m.
         """)
     lab.refused("a part that is none", ["-r", "vault", "check", "--read-data-subset", "3/2"], 2, """
         refused: the command line was not understood (usage-error, SEV-3, code 7000)
@@ -268,7 +268,7 @@ def vault_and_password(lab):
         making a vault at nowhere, run RUN
         refused: there is a vault, or part of one, at this place already (usage-error, SEV-3, code 4501)
           what     making a vault at nowhere
-          why      config
+          why      config is there already
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Use it as it is, or choose another directory for a new vault.
         """)
@@ -345,12 +345,13 @@ def odd_vaults(lab):
     sealed = bytearray((lab.work / "vault/config").read_bytes())
     sealed[20] ^= 1
     sealing.replace(vault / "config", bytes(sealed))
-    lab.refused("a config that was changed", ["-r", "odd", "snapshots"], 23, """
-        refused: the vault's config is damaged (verify-failed, SEV-1, code 4502)
+    lab.refused("a config that was changed", ["-r", "odd", "snapshots"], 31, """
+        refused: a sealed record does not authenticate (tamper, SEV-1, code 2001)
           what     listing the snapshots of odd
-          why      it does not authenticate with the vault's key
-          next     1. Do not write to this vault.
-                   2. Put back its config file from a copy.
+          why      the config does not authenticate with the vault's key
+          evidence the file config; it never changes after init, so any copy of it fits
+          next     1. Stop writing to this vault.
+                   2. Run: holdfast check --read-data
         """)
     sealing.replace(vault / "config", bytes(sealed[:20]))
     lab.refused("a truncated config", ["-r", "odd", "snapshots"], 23, """
@@ -403,7 +404,7 @@ DAMAGED = """
     problem: /src/file: PROBLEM
     refused: some content of the snapshot is damaged, so nothing was put in place (verify-failed, SEV-1, code 5107)
       what     restore of latest into never
-      why      1 paths could not be restored
+      why      1 path could not be restored
       evidence the stage is kept: never.holdfast_stage/RUN
                run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
       next     1. Run: holdfast check --read-data
@@ -439,7 +440,7 @@ def naming(lab):
         restore of 0123456789abcdef into never, run RUN
         refused: there is no such snapshot (not-found, SEV-3, code 4551)
           what     restore of 0123456789abcdef into never
-          why      0123456789abcdef
+          why      none of 1 has an id that begins with 0123456789abcdef
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. List them with: holdfast snapshots
         """)
@@ -448,19 +449,19 @@ def naming(lab):
     lab.refused("no such snapshot to list", ["-r", "vault", "ls", "0123456789abcdef"], 49, """
         refused: there is no such snapshot (not-found, SEV-3, code 4551)
           what     listing 0123456789abcdef
-          why      0123456789abcdef
+          why      none of 1 has an id that begins with 0123456789abcdef
           next     1. List them with: holdfast snapshots
         """)
     lab.refused("not an id", ["-r", "vault", "ls", "newest"], 2, """
         refused: this is not an id (usage-error, SEV-3, code 4553)
           what     listing newest
           why      "newest"
-          next     1. Give hexadecimal digits, or: latest
+          next     1. Give hexadecimal digits of the id; for a snapshot also: latest
         """)
     lab.refused("no such object", ["-r", "vault", "cat", "blob", "0" * 64], 49, """
         refused: no object has this id (not-found, SEV-3, code 4554)
           what     printing blob ID64
-          why      ID64
+          why      no index lists ID64
           next     1. List what there is, then give an id from the list.
         """)
     lab.refused("no such key", ["-r", "vault", "key", "remove", "0123456789abcdef"], 49, """
@@ -475,7 +476,7 @@ def naming(lab):
         restore of latest:src/none into never, run RUN
         refused: the snapshot has no such folder (not-found, SEV-3, code 5109)
           what     restore of latest:src/none into never
-          why      src/none
+          why      src/none leads nowhere: "none" is not there
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Look with: holdfast ls SNAPSHOT
         """)
@@ -483,21 +484,22 @@ def naming(lab):
         restore of latest into never, run RUN
         refused: nothing in the snapshot matches (not-found, SEV-3, code 5110)
           what     restore of latest into never
-          why      snapshot latest
+          why      the patterns given leave no path of snapshot latest
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Look with: holdfast ls SNAPSHOT
         """)
     keys = sealing.master_keys(lab.work / "vault", PASSWORD)
     vault = copy_vault(lab, "odd")
-    sealing.twin_record(next((vault / "snapshots").iterdir()), keys, 1)
+    lab.known["OTHER-ID"] = sealing.twin_record(next((vault / "snapshots").iterdir()), keys, 1)
+    both = [name[:8] for name in sorted(("SNAPSHOT-ID", "OTHER-ID"), key=lambda name: lab.known[name])]  # of one time: by id
     lab.refused("an ambiguous id", ["-r", "odd", "restore", lab.known["SNAPSHOT-ID"][:1], "--target", "never"], 2, """
         restore of DIGIT into never, run RUN
         refused: this short id fits more than one object (usage-error, SEV-3, code 4552)
           what     restore of DIGIT into never
-          why      DIGIT
+          why      DIGIT fits 2 snapshots: BOTH
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Give more digits of the id.
-        """.replace("DIGIT", lab.known["SNAPSHOT-ID"][0]))
+        """.replace("DIGIT", lab.known["SNAPSHOT-ID"][0]).replace("BOTH", ", ".join(both)))
     check(not (lab.work / "never").exists(), "nothing was restored by any of these")
 
 
@@ -509,7 +511,7 @@ def destinations(lab):
         restore of latest into full, run RUN
         refused: the destination is not empty (restore-refused, SEV-1, code 5100)
           what     restore of latest into full
-          why      full
+          why      full holds 1 entry; a restore never puts existing data at risk
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Choose a directory that is empty or does not exist.
         """)
@@ -518,7 +520,7 @@ def destinations(lab):
         restore of latest into full/mine, run RUN
         refused: the destination is not a directory (restore-refused, SEV-1, code 5101)
           what     restore of latest into full/mine
-          why      full/mine
+          why      full/mine is there already, as something else
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Choose a directory that is empty or does not exist.
         """)
@@ -535,18 +537,18 @@ def destinations(lab):
         problem: absent: stat absent: No such file or directory
         refused: some source paths could not be read, so no snapshot was made (source-unreadable, SEV-2, code 5001)
           what     backup of src and 1 more into vault
-          why      1 paths could not be read
+          why      1 path could not be read
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Fix the permission, exclude the paths by name, or add --on-unreadable record.
         """)
-    lab.refused("no source that is there", ["-r", "vault", "backup", "absent"], 2, """
+    lab.refused("no source that is there", ["-r", "vault", "backup", "absent"], 20, """
         backup of absent into vault, run RUN
         problem: absent: stat absent: No such file or directory
-        refused: there is nothing to back up (usage-error, SEV-3, code 5000)
+        refused: a source path does not exist (source-unreadable, SEV-2, code 3000)
           what     backup of absent into vault
-          why      none of the 1 source paths exists
+          why      the only source given is not there
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
-          next     1. Name at least one existing file or directory.
+          next     1. Check the path; is the file system mounted?
         """)
     (lab.work / "nest/src").mkdir(parents=True)
     shutil.copytree(lab.work / "vault", lab.work / "nest/vault")
@@ -606,7 +608,7 @@ def unreadable(lab, before):
         problem: TOP/src/secret: open secret: Permission denied
         refused: some source paths could not be read, so no snapshot was made (source-unreadable, SEV-2, code 5001)
           what     backup of src into theirs/vault
-          why      1 paths could not be read
+          why      1 path could not be read
           evidence run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Fix the permission, exclude the paths by name, or add --on-unreadable record.
         """, **global_words)
@@ -617,7 +619,7 @@ def unreadable(lab, before):
                     problem: TOP/src/secret: open secret: Permission denied
                     incomplete: the snapshot was made without some unreadable paths (partial, SEV-2, code 5003)
                       what     backup of src into theirs/vault
-                      why      1 paths could not be read
+                      why      1 path could not be read
                       evidence run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
                       next     1. Look at the list, fix the permissions, and back up again.
                     """, **global_words)

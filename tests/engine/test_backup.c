@@ -394,7 +394,12 @@ test_missing_sources(void **state)
 	heard_init(&h);
 	const char *none[] = { "/no/such/source" };
 	struct backup_args args = args_for(none, 1);
-	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_SRC_NONE);
+	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_SRC_MISSING);
+	assert_string_equal(e.detail, "the only source given is not there");
+	const char *nowhere[] = { "/no/such/source", "/nor/this" };
+	args = args_for(nowhere, 2);
+	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_SRC_MISSING);
+	assert_string_equal(e.detail, "none of the 2 sources given is there");
 	args = args_for(NULL, 0);
 	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_SRC_NONE);
 	put_text(&b, "a", "one");

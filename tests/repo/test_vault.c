@@ -322,13 +322,14 @@ a_damaged_config_is_refused(void **state)
 		assert_non_null(cut);
 		memcpy(cut, config.p, len);
 		shim_fill(f->mem, O_CONFIG, NULL, (struct slice){ cut, len });
-		assert_int_equal(try_open(f, "pw"), E_VAULT_CONFIG);
+		assert_int_equal(
+			try_open(f, "pw"), len < SEAL_OVERHEAD ? E_VAULT_CONFIG : E_SEAL_MAC);
 		free(cut);
 	}
 	for (size_t at = 0; at < config.len; at++) {
 		config.p[at] ^= 1;
 		shim_fill(f->mem, O_CONFIG, NULL, buf_slice(&config));
-		assert_int_equal(try_open(f, "pw"), E_VAULT_CONFIG);
+		assert_int_equal(try_open(f, "pw"), E_SEAL_MAC);
 		config.p[at] ^= 1;
 	}
 	shim_fill(f->mem, O_CONFIG, NULL, buf_slice(&config));
@@ -484,7 +485,7 @@ short_names_are_resolved(void **state)
 	struct fixture *f = *state;
 	autoclean(vault_close) struct vault *v = NULL;
 	struct id a = { { 0xab, 0xcd, 1 } }, b = { { 0xab, 0xcd, 2 } }, c = { { 0x12 } },
-		  got = { { 0 } };
+		  third = { { 0xab, 0xcd, 3 } }, got = { { 0 } };
 	char hex[ID_HEX_SIZE + 1];
 	struct err e = { 0 };
 
@@ -494,6 +495,12 @@ short_names_are_resolved(void **state)
 	shim_fill(f->mem, O_SNAPSHOT, &b, text_of("b"));
 	shim_fill(f->mem, O_SNAPSHOT, &c, text_of("c"));
 	assert_int_equal(vault_find(v, O_SNAPSHOT, "abcd", &got, &e), E_ID_AMBIGUOUS);
+	assert_non_null(strstr(e.detail, "abcd fits 2 objects in snapshots: abcd0"));
+	assert_non_null(strstr(e.detail, ", abcd0"));
+	assert_null(strstr(e.detail, "…"));
+	shim_fill(f->mem, O_SNAPSHOT, &third, text_of("d"));
+	assert_int_equal(vault_find(v, O_SNAPSHOT, "abcd", &got, &e), E_ID_AMBIGUOUS);
+	assert_string_equal(e.detail, "abcd fits 3 objects in snapshots: abcd0100, abcd0200, …");
 	assert_int_equal(vault_find(v, O_SNAPSHOT, "abcd01", &got, &e), E_OK);
 	assert_memory_equal(got.b, a.b, sizeof(a.b));
 	assert_int_equal(vault_find(v, O_SNAPSHOT, "ABCD02", &got, &e), E_OK);
