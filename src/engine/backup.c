@@ -149,6 +149,8 @@ close_workers(struct backup *b)
 		buf_done(&w->tree);
 		buf_done(&w->scratch);
 	}
+	while (b->spare_n > 0)
+		buf_done(&b->spare[--b->spare_n]);
 	meta_names_close(&b->names);
 }
 
@@ -523,11 +525,13 @@ backup_run(
 	b->s = s;
 	b->args = args;
 	pthread_mutex_init(&b->live_lock, NULL);
+	pthread_mutex_init(&b->spare_lock, NULL);
 	rc = open_workers(b, e);
 	if (rc == E_OK)
 		rc = run_recorded(b, &rec, out, e);
 	close_workers(b);
 	pthread_mutex_destroy(&b->live_lock);
+	pthread_mutex_destroy(&b->spare_lock);
 	arena_done(&rec.arena);
 	free(b);
 	return rc;

@@ -217,12 +217,38 @@ struct chunk_task {
 	size_t len;
 };
 
+/* Memory of chunks is used again: fresh pages cost as much as reading into them. */
+static struct buf
+spare_take(struct backup *b)
+{
+	struct buf got = buf_limit(CHUNK_MAX_BYTES);
+
+	pthread_mutex_lock(&b->spare_lock);
+	if (b->spare_n > 0)
+		got = b->spare[--b->spare_n];
+	pthread_mutex_unlock(&b->spare_lock);
+	return got;
+}
+
+static void
+spare_give(struct backup *b, struct buf *data)
+{
+	buf_clear(data);
+	pthread_mutex_lock(&b->spare_lock);
+	if (data->cap > 0 && data->cap <= BACKUP_SPARE_BYTES && b->spare_n < BACKUP_SPARES) {
+		b->spare[b->spare_n++] = *data;
+		*data = buf_limit(CHUNK_MAX_BYTES);
+	}
+	pthread_mutex_unlock(&b->spare_lock);
+	buf_done(data);
+}
+
 static void
 chunk_drop(struct flow_task *task)
 {
 	struct chunk_task *t = (struct chunk_task *)task; /* task is the first member */
 
-	buf_done(&t->data);
+	spare_give(t->spread->job->b, &t->data);
 	free(t);
 }
 
@@ -324,7 +350,7 @@ spread_chunk(struct spread *sp, struct cutter *k, size_t len, unsigned worker, s
 	t->spread = sp;
 	t->len = len;
 	buf_take(&t->data, k->buf);
-	k->buf->limit = CHUNK_MAX_BYTES;
+	*k->buf = spare_take(k->b);
 	rc = buf_add(k->buf, t->data.p + len, t->data.len - len, e);
 	if (rc == E_OK)
 		rc = spread_slot(sp, &t->id, e);
@@ -404,15 +430,18 @@ changed_between(const struct os_meta *a, const struct os_meta *b)
 static enum ecode
 read_spread(struct reading *r, struct cutter *k, struct err *e)
 {
-	autoclean(buf_done) struct buf data = buf_limit(CHUNK_MAX_BYTES);
+	struct buf data;
 	struct spread *sp;
 	enum ecode rc = spread_new(r->batch, r->c, &sp, e);
 
 	if (rc != E_OK)
 		return rc;
 	r->spread = sp;
+	data = spare_take(k->b);
 	k->buf = &data;
-	return spread_read(sp, k, r->worker, e);
+	rc = spread_read(sp, k, r->worker, e);
+	spare_give(k->b, &data);
+	return rc;
 }
 
 static enum ecode

@@ -32,6 +32,10 @@
 /* One read call for files larger than a chunk's minimum. */
 #define BACKUP_READ_BYTES      (1U << 20)
 
+/* Memory of shared-out chunks kept for the next ones: as many as usually travel, of the usual size. */
+#define BACKUP_SPARES      6
+#define BACKUP_SPARE_BYTES ((size_t)4 << 20)
+
 struct vnode; /* backup_targets.c */
 
 enum child_state {
@@ -123,6 +127,9 @@ struct backup {
 	bool counted_ahead; /* totals come from the scan, not from the walk */
 	pthread_mutex_t live_lock;
 	struct dir_job *live; /* every job that is not finished */
+	pthread_mutex_t spare_lock;
+	struct buf spare[BACKUP_SPARES];
+	unsigned spare_n;
 	struct id root_tree;
 	bool root_done, root_empty;
 	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,

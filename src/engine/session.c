@@ -1,12 +1,27 @@
 #include "engine/session.h"
 
+#include <malloc.h>
 #include <string.h>
 
 /*
- * What waits in the flow at most, in bytes of content: enough for each of two
- * workers to hold a largest chunk (8 MiB) in hand and one waiting.
+ * What waits in the flow at most, in bytes of content: a largest chunk (8 MiB),
+ * or half a dozen of the usual 1.5 MiB.  Workers over it help instead of waiting.
  */
-#define SESSION_FLOW_BYTES ((size_t)24 << 20)
+#define SESSION_FLOW_BYTES ((size_t)12 << 20)
+
+/*
+ * Fixed, or libc raises both to the size of the largest buffer ever freed, and
+ * every thread's heap keeps holes of that size: 50 MB in a first backup.
+ */
+#define HEAP_LARGE_BYTES (1 << 20)
+#define HEAP_TRIM_BYTES  (2 << 20)
+
+static void
+tune_heap(void)
+{
+	(void)mallopt(M_MMAP_THRESHOLD, HEAP_LARGE_BYTES); /* refused: more memory, nothing else */
+	(void)mallopt(M_TRIM_THRESHOLD, HEAP_TRIM_BYTES);
+}
 
 static bool
 session_stopped(void *arg)
@@ -73,6 +88,7 @@ session_open(struct session *s, const struct session_args *args, struct err *e)
 {
 	enum ecode rc;
 
+	tune_heap();
 	*s = (struct session){
 		.os = args->os,
 		.store = args->store,

@@ -33,8 +33,8 @@
 /* The sample must shrink by more than 1/64 for the whole to be worth compressing. */
 #define SAMPLE_GAIN_BYTES  (SAMPLE_BYTES / 64)
 
-/* bytes; scratch memory above this is given back: it was a giant tree, not a chunk */
-#define SCRATCH_KEEP_BYTES  ((size_t)16 << 20)
+/* bytes; scratch memory above this is given back: such chunks are rare, giant trees rarer */
+#define SCRATCH_KEEP_BYTES  ((size_t)4 << 20)
 /* bytes; first guess for a text of unknown length */
 #define TEXT_FIRST_BYTES    ((size_t)64 << 10)
 /* bytes; a length stated in a frame is believed at once up to here, larger texts grow as they come */

@@ -6,13 +6,14 @@
  * lists stored packs only, so nothing it says is ever not yet durable.
  *
  * Memory: two open packs a kind, COMMIT_WAITING_PACKS waiting, one for each
- * writer.  A pack's memory is used again by the next one.
+ * writer.  A stored pack's memory goes back to the system at once: packs in a
+ * free list would stand beside the open ones that fill meanwhile.
  *
  * The first refusal sticks: a claimed blob that was not stored is in the index
  * already, so nothing after it may be published.
  *
  * Locks, never two at once except slot → lock: each open pack has its own; `lock`
- * guards the free lists, the totals, the refusal and the pending index.
+ * guards the free list, the totals, the refusal and the pending index.
  */
 #include "repo/commit.h"
 
@@ -25,8 +26,10 @@
 
 #define KINDS               2U
 #define OPEN_PER_KIND       2U /* 4: by chance between them, so that pack sizes do not tell chunk sizes */
-/* Above this a sealing buffer or a pack body goes back to the system: some huge tree needed it. */
-#define SCRATCH_KEPT_BYTES  (2 * (size_t)CHUNK_MAX_BYTES)
+/* Above this a sealing buffer goes back to the system: chunks of several times the usual size are rare. */
+#define SCRATCH_KEPT_BYTES  ((size_t)4 << 20)
+/* Behind the target: what the last blob of a pack and its header usually need. */
+#define BODY_SPARE_BYTES    ((size_t)1 << 20)
 /* Offsets are 32 bits (4). */
 #define PACK_BODY_MAX_BYTES ((size_t)UINT32_MAX)
 /* One more entry and the sealed header would pass its limit. */
@@ -37,7 +40,6 @@ struct packing {
 	struct commit *c;
 	struct buf body;
 	struct pack_list list;
-	struct packing *next; /* in the free list */
 };
 
 struct slot {
@@ -65,7 +67,6 @@ struct commit {
 	unsigned codec_count, locks_made;
 	struct slot slots[KINDS][OPEN_PER_KIND];
 	pthread_mutex_t lock;
-	struct packing *free_packings;
 	struct scratch *free_scratch;
 	struct pending pending;
 	struct commit_totals totals;
@@ -116,6 +117,16 @@ refused(struct commit *c, struct err *e)
 
 /* ---- pack memory ---- */
 
+/*
+ * Bytes asked for before the first blob: the body never moves while it grows,
+ * and what is not written to costs no memory.
+ */
+static size_t
+body_room(const struct commit *c)
+{
+	return (size_t)c->args.pack_target_bytes + BODY_SPARE_BYTES;
+}
+
 static void
 packing_free(struct packing *p)
 {
@@ -124,42 +135,20 @@ packing_free(struct packing *p)
 	free(p);
 }
 
-static void
-packing_give(struct packing *p)
-{
-	struct commit *c = p->c;
-
-	if (p->body.cap > c->args.pack_target_bytes + SCRATCH_KEPT_BYTES + PACK_HEADER_MAX_BYTES)
-		buf_done(&p->body);
-	buf_clear(&p->body);
-	p->list.n = 0;
-	take(&c->lock);
-	p->next = c->free_packings;
-	c->free_packings = p;
-	give(&c->lock);
-}
-
 static enum ecode packing_run(struct flow_task *task, unsigned worker, struct err *e);
 
 static void
 packing_drop(struct flow_task *task)
 {
-	packing_give((struct packing *)task);
+	packing_free((struct packing *)task);
 }
 
 /* NULL: no memory. */
 static struct packing *
 packing_take(struct commit *c)
 {
-	struct packing *p;
+	struct packing *p = calloc(1, sizeof(*p));
 
-	take(&c->lock);
-	p = c->free_packings;
-	if (p != NULL)
-		c->free_packings = p->next;
-	give(&c->lock);
-	if (p == NULL)
-		p = calloc(1, sizeof(*p));
 	if (p != NULL) {
 		p->task = (struct flow_task){ .run = packing_run, .drop = packing_drop };
 		p->c = c;
@@ -308,6 +297,8 @@ store_pack(struct commit *c, struct packing *p, struct blob_codec *codec, struct
 	if (rc == E_OK) {
 		hasher_sum(blob_codec_hasher(codec), p->body.p, p->body.len, &id);
 		rc = publish(c, O_PACK, &id, &p->body, e);
+		buf_done(
+			&p->body); /* an index file may be written next, with buffers of its size */
 	}
 	if (rc == E_OK)
 		rc = enter_pack(c, &id, p, e);
@@ -329,7 +320,7 @@ packing_run(struct flow_task *task, unsigned worker, struct err *e)
 
 	if (rc == E_OK)
 		rc = store_pack(c, p, c->codecs[worker], &why);
-	packing_give(p);
+	packing_free(p);
 	if (rc != E_OK) {
 		refuse(c, rc, &why);
 		if (e != NULL)
@@ -381,8 +372,12 @@ is_full(const struct commit *c, const struct packing *p)
 static enum ecode
 append(struct packing *p, struct pack_entry *entry, const struct buf *sealed, struct err *e)
 {
-	enum ecode rc = buf_reserve(&p->body, sealed->len, e);
+	enum ecode rc = E_OK;
 
+	if (p->body.len == 0)
+		rc = buf_reserve(&p->body, body_room(p->c), e);
+	if (rc == E_OK)
+		rc = buf_reserve(&p->body, sealed->len, e);
 	entry->offset = (uint32_t)p->body.len;
 	if (rc == E_OK)
 		rc = pack_list_add(&p->list, entry, e);
@@ -431,7 +426,7 @@ append_alone(struct commit *c, struct pack_entry *entry, struct buf *sealed, str
 	entry->offset = 0;
 	rc = pack_list_add(&p->list, entry, e);
 	if (rc != E_OK) {
-		packing_give(p);
+		packing_free(p);
 		return rc;
 	}
 	buf_done(&p->body);
@@ -612,11 +607,11 @@ flush_kind(struct commit *c, struct slot slots[static OPEN_PER_KIND], struct err
 	if (a != NULL && b != NULL && a->body.len + b->body.len < c->args.pack_target_bytes &&
 		a->list.n + b->list.n <= PACK_ENTRIES_MAX) {
 		rc = merge(a, b, e);
-		packing_give(b);
+		packing_free(b);
 		b = NULL;
 	}
 	if (rc != E_OK) {
-		packing_give(a);
+		packing_free(a);
 		return rc;
 	}
 	if (a != NULL)
@@ -670,14 +665,8 @@ commit_totals(struct commit *c, struct commit_totals *out)
 }
 
 static void
-free_packings(struct commit *c)
+free_open(struct commit *c)
 {
-	while (c->free_packings != NULL) {
-		struct packing *p = c->free_packings;
-
-		c->free_packings = p->next;
-		packing_free(p);
-	}
 	for (unsigned i = 0; i < KINDS * OPEN_PER_KIND; i++) {
 		struct packing *p = c->slots[i / OPEN_PER_KIND][i % OPEN_PER_KIND].open;
 
@@ -709,7 +698,7 @@ commit_close(struct commit **c)
 	for (unsigned i = 0; i < old->codec_count; i++)
 		blob_codec_close(&old->codecs[i]);
 	free(old->codecs);
-	free_packings(old);
+	free_open(old);
 	free_scratch(old);
 	pending_done(&old->pending);
 	for (unsigned i = 1; i < old->locks_made; i++)
