@@ -205,7 +205,7 @@ hf backup src absent
 exits 20 "a missing source refuses"
 says err "problem: absent: " "and is named"
 hf backup absent
-exits 2 "no source at all"
+exits 20 "no source that is there"
 hf backup
 exits 2 "nothing to back up"
 hf backup --on-unreadable ignore src

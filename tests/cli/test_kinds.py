@@ -216,6 +216,8 @@ def nothing_changed(lab, first):
     again = summary(done)
     read = lab.report(done).get("bytes", {}).get("read")
     check(done.returncode == 0 and read == 0, "a second backup with nothing changed reads no content", f"{read} {text(done)[-900:]}")
+    said = lab.run("-r", "vault", "backup", "src", "--dry-run").stdout
+    check(b"\nSockets left out: 1\n" in said, "the summary for people counts the socket", said)
     check(first.get("files_new", 0) > 80 and again.get("files_unmodified") == first["files_new"] and again.get("files_new") == 0 and
           again.get("files_changed") == 0, "every file is unmodified", f"{first}\n{again}")
     check(again.get("data_blobs") == 0 and again.get("tree_blobs") == 0 and again.get("data_added") == 0, "nothing is added", again)
@@ -234,6 +236,7 @@ def attribute_name_beyond_json(lab):
         skip("an attribute name that is not UTF-8", f"not on this file system: {e}")
         return
     done = lab.run("-r", "vault", "backup", "odd")
+    check(b"Sockets" not in done.stdout, "where no socket is, the summary has no line for them", text(done))
     want = b"odd/file: the name of attribute user.? is not UTF-8; it is stored under an altered name\n"
     check(done.returncode == 0 and want in done.stderr, "an attribute name that the format cannot hold is told", text(done))
 
