@@ -1,6 +1,7 @@
 #include "support/make_vault.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +20,8 @@ must(enum ecode rc, const struct err *e)
 	invariant(rc == E_OK);
 }
 
+static pthread_mutex_t text_lock = PTHREAD_MUTEX_INITIALIZER; /* any thread may be heard */
+
 static void
 hear_problem(void *arg, const struct problem *p)
 {
@@ -29,7 +32,9 @@ hear_problem(void *arg, const struct problem *p)
 		h->fatal_problems++;
 	if (n < sizeof(h->codes) / sizeof(h->codes[0]))
 		h->codes[n] = p->code;
+	(void)pthread_mutex_lock(&text_lock);
 	(void)snprintf(h->last_path, sizeof(h->last_path), "%s", p->path);
+	(void)pthread_mutex_unlock(&text_lock);
 }
 
 static void
@@ -38,8 +43,10 @@ hear_note(void *arg, const char *event, const char *text)
 	struct heard *h = arg;
 
 	h->notes++;
+	(void)pthread_mutex_lock(&text_lock);
 	(void)snprintf(
 		h->last_note, sizeof(h->last_note), "%s: %s", event, text != NULL ? text : "");
+	(void)pthread_mutex_unlock(&text_lock);
 }
 
 static void
