@@ -21,6 +21,15 @@ on_stop(int sig)
 	}
 	if (stopped_by == 0)
 		stopped_by = sig;
+	(void)alarm(1);
+}
+
+/* Another thread may have taken the signal, or a read may have begun just after: each second wakes whoever still waits. */
+static void
+on_alarm(int sig)
+{
+	(void)sig;
+	(void)alarm(1);
 }
 
 static void
@@ -45,6 +54,7 @@ signals_install(void)
 	catch (SIGINT, on_stop);
 	catch (SIGTERM, on_stop);
 	catch (SIGUSR1, on_usr1);
+	catch (SIGALRM, on_alarm);
 	catch (SIGPIPE, SIG_IGN);
 }
 
