@@ -313,11 +313,11 @@ read_chosen(struct check *c, const struct pack_ref *v, size_t n, struct err *e)
 			flow_stop(c->s->flow, rc, e);
 			break;
 		}
-		*t = (struct pack_task){
-			.task = { .run = pack_run, .drop = pack_drop, .cost = (size_t)v[i].size },
+		*t = (struct pack_task){ .task = { .run = pack_run,
+						 .drop = pack_drop,
+						 .cost = session_task_cost(c->s, v[i].size) },
 			.c = c,
-			.pack = v[i]
-		};
+			.pack = v[i] };
 		flow_add_bounded(c->s->flow, &t->task, FLOW_OUTSIDE);
 	}
 	return flow_finish(c->s->flow, e);

@@ -178,7 +178,7 @@ take_range(const struct restore *r, size_t from, struct restore_range *out)
 		*out = (struct restore_range){
 			.task = { .run = range_task,
 				.drop = restore_keep_task,
-				.cost = (size_t)(end - start) },
+				.cost = session_task_cost(r->s, end - start) },
 			.run = (struct restore *)(uintptr_t)r,
 			.first = from,
 			.count = i - from,

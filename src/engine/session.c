@@ -70,8 +70,9 @@ open_parts(struct session *s, const struct session_args *args, struct err *e)
 	}
 	if (rc == E_OK)
 		rc = vault_open(s->os, s->store, args->password, args->key_hint, &s->vault, e);
+	s->flow_bytes = SESSION_FLOW_BYTES;
 	if (rc == E_OK)
-		rc = flow_open(&s->flow, s->threads, FLOW_LIFO, SESSION_FLOW_BYTES, e);
+		rc = flow_open(&s->flow, s->threads, FLOW_LIFO, s->flow_bytes, e);
 	if (rc != E_OK)
 		return rc;
 	s->workers = flow_workers(s->flow);
@@ -136,4 +137,12 @@ session_abandon(struct session *s)
 
 	if (session_close(s, &late) != E_OK)
 		return; /* the first refusal was reported already, and nothing is left to release */
+}
+
+size_t
+session_task_cost(const struct session *s, uint64_t bytes)
+{
+	size_t share = s->flow_bytes / (s->workers + 1);
+
+	return bytes < share ? (size_t)bytes : share;
 }

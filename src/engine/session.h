@@ -36,6 +36,7 @@ struct session {
 	struct vault *vault;
 	struct lock *lock;         /* NULL without */
 	struct index *index;       /* empty until session_load_index() */
+	size_t flow_bytes;         /* the flow's capacity */
 	struct flow *flow;         /* workers; LIFO */
 	unsigned threads, workers; /* workers = flow_workers(flow) */
 	enum compression compression;
@@ -50,5 +51,11 @@ enum ecode session_load_index(struct session *s, struct err *e) must_check;
 /* Releases the lock (a refusal of that is returned) and everything else.  Fine on a zeroed session. */
 enum ecode session_close(struct session *s, struct err *e) must_check;
 void session_abandon(struct session *s); /* the same, as cleanup: what fails does not matter */
+
+/*
+ * The cost to state for a task that holds `bytes` only while it runs: one for every worker and one that waits pass the
+ * flow at a time, whatever their size (with real sizes, packs of 16 MiB would pass one by one).
+ */
+size_t session_task_cost(const struct session *s, uint64_t bytes);
 
 #endif
