@@ -17,15 +17,6 @@
 /* Snapshot records of a vault: 100,000 of 2 KiB. */
 #define BACKUP_RECORD_ARENA_BYTES ((size_t)1 << 30)
 
-/* What the snapshot record says, gathered while the run goes on. */
-struct record {
-	struct arena arena;
-	struct snapshot_list known;
-	const struct snapshot *parent;
-	struct snapshot next;
-	const char *host;
-};
-
 static struct slice
 text_slice(const char *text)
 {
@@ -325,13 +316,17 @@ run_targets(struct backup *b, struct record *rec, struct err *e)
 {
 	struct scan *scan = NULL;
 	struct vnode *root;
+	bool again = true;
 	enum ecode rc = targets_build(b, &rec->arena, &root, e);
 
 	b->counted_ahead = b->args->count_ahead && b->s->threads > 0;
 	if (rc == E_OK && b->counted_ahead)
 		rc = scan_begin(b, root, &scan, e);
-	if (rc == E_OK)
+	while (rc == E_OK && again) {
 		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
+		if (rc == E_OK)
+			rc = recover_ask(b, &again, e);
+	}
 	scan_end(&scan);
 	if (rc != E_OK)
 		return rc;
@@ -448,10 +443,11 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 	if (rec->parent != NULL)
 		rec->next.parent = rec->parent->id;
 	rec->next.has_summary = true;
-	if (lost > 0 && b->args->on_unreadable == UNREADABLE_REFUSE)
+	if (lost > 0 && b->on_unreadable == UNREADABLE_REFUSE)
 		return err_set(e, E_SRC_UNREADABLE, 0, "%llu path%s could not be read",
 			(unsigned long long)lost, lost == 1 ? "" : "s");
-	if (!b->args->dry_run && !nothing_new(b, rec))
+	rc = gates_after(b, rec, e);
+	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec))
 		rc = save_snapshot(b, rec, out, e);
 	if (rc == E_OK && lost > 0)
 		rc = err_set(e, E_PARTIAL, 0, "%llu path%s could not be read",
@@ -492,6 +488,8 @@ run_recorded(struct backup *b, struct record *rec, struct backup_result *out, st
 		.compression = b->s->compression,
 		.lock = b->s->lock,
 		.dry_run = args->dry_run,
+		.before_put = gate_space,
+		.before_put_arg = b,
 	};
 	enum ecode rc = record_start(b, rec, e);
 
@@ -501,11 +499,17 @@ run_recorded(struct backup *b, struct record *rec, struct backup_result *out, st
 	if (rc == E_OK)
 		rc = choose_parent(b, rec, e);
 	if (rc == E_OK)
+		rc = gates_before(b, rec, e);
+	if (rc == E_OK)
 		rc = session_load_index(b->s, e);
 	if (rc == E_OK)
 		rc = commit_open(b->s->vault, b->s->index, &how, &b->commit, e);
 	if (rc == E_OK)
+		rc = resume_begin(b, rec, e);
+	if (rc == E_OK) {
 		rc = run_opened(b, rec, out, e);
+		rc = resume_end(b, rec, rc, e);
+	}
 	fill_result(b, rec, out);
 	commit_close(&b->commit);
 	return rc;
@@ -524,6 +528,7 @@ backup_run(
 		return err_set(e, E_NOMEM, 0, "a backup");
 	b->s = s;
 	b->args = args;
+	b->on_unreadable = args->on_unreadable;
 	pthread_mutex_init(&b->live_lock, NULL);
 	pthread_mutex_init(&b->spare_lock, NULL);
 	rc = open_workers(b, e);

@@ -15,6 +15,26 @@ enum on_unreadable {
 	UNREADABLE_RECORD
 }; /* D-7 */
 
+/* The sanity band of every source (L-21); 0 switches a part off. */
+struct sanity_band {
+	uint64_t min_files, min_bytes;
+	unsigned max_shrink_pct; /* against the parent, of files or bytes */
+};
+#define SANITY_SHRINK_PCT 50 /* the default of max_shrink_pct (catalogue L-21) */
+enum capacity_mode {
+	CAPACITY_REFUSE, /* estimate above the free space: refused before the first byte (DV-26) */
+	CAPACITY_WATCH   /* only the check of every object before it is written */
+};
+/* When something could not be read and somebody is there to ask (DF-33). */
+enum recover_answer {
+	RECOVER_ABORT,
+	RECOVER_SKIP, /* as UNREADABLE_RECORD, for this run */
+	RECOVER_RETRY /* only what can succeed is read again */
+};
+struct recover_question {
+	uint64_t done, failed, can_retry; /* paths */
+	unsigned round;                   /* 1: first time asked */
+};
 struct exclude_if_present {
 	const char *name;   /* file that marks a directory */
 	const char *header; /* it must begin with this; NULL: any content */
@@ -47,7 +67,19 @@ struct backup_args {
 	bool dry_run, with_atime, ignore_ctime, ignore_inode, skip_if_unchanged;
 	bool count_ahead; /* a thread counts what is to come, for an ETA; not in the serial twin */
 	enum on_unreadable on_unreadable;
-	uint32_t pack_target_bytes;  /* 0: default */
+	uint32_t pack_target_bytes; /* 0: default */
+	struct sanity_band band;
+	const char *accept_shrink; /* token of an E_SRC_SHRUNK refusal; may be NULL */
+	bool accept_clock;         /* go on although the clock is far from the newest snapshot */
+	enum capacity_mode capacity;
+	enum commit_proof verify_after;
+	uint64_t checkpoint_bytes; /* stored since the last one; 0: CHECKPOINT_BYTES */
+	unsigned checkpoint_s;     /* 0: CHECKPOINT_S */
+	bool no_resume;            /* do not continue from an interrupted run */
+	/* asked from the thread that called backup_run; NULL: nobody is there, never asked */
+	enum recover_answer (*recover)(void *arg, const struct recover_question *q);
+	void *recover_arg;
+	const char *state_dir;       /* health history and checkpoints; NULL: none is kept */
 	const char *program_version; /* "holdfast 0.1.0" */
 	const char *run_id;          /* for the snapshot's own record; may be NULL */
 };

@@ -132,10 +132,42 @@ struct backup {
 	unsigned spare_n;
 	struct id root_tree;
 	bool root_done, root_empty;
+	struct id
+		done_tree; /* of an interrupted run or an earlier round: what it holds unchanged is not read again */
+	bool has_done_tree;
+	enum on_unreadable on_unreadable; /* as asked for, or as answered */
 	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,
 		dirs_unmodified;
 	_Atomic uint64_t files, bytes, bytes_read, unreadable, changed, vanished, sockets, excluded;
 };
+
+/* What the snapshot record says, gathered while the run goes on. */
+struct record {
+	struct arena arena;
+	struct snapshot_list known;
+	const struct snapshot *parent;
+	struct snapshot next;
+	const char *host;
+};
+
+/* ---- backup_gates.c: what must hold before and after the work ---- */
+/* Before anything is written: the vault's health, atomic commits, the clock.  The parent is chosen, the index not loaded. */
+enum ecode gates_before(struct backup *b, struct record *rec, struct err *e) must_check;
+/* Space, before each object (commit_args.before_put; arg is the struct backup). */
+enum ecode gate_space(void *arg, uint64_t bytes, struct err *e) must_check;
+/* All is stored and counted; before the snapshot is written: the sanity band of every source. */
+enum ecode gates_after(struct backup *b, struct record *rec, struct err *e) must_check;
+
+/* ---- backup_resume.c: the incomplete record, checkpoints, and what an interrupted run left ---- */
+/* Announces the run as incomplete and finds what an earlier one left (b->done_tree).  Commit and index are open. */
+enum ecode resume_begin(struct backup *b, struct record *rec, struct err *e) must_check;
+/* `rc`, `e`: how the run ended.  Success removes the record of this run and of those it continued; else what was done is kept for the next. */
+enum ecode resume_end(
+	struct backup *b, struct record *rec, enum ecode rc, struct err *e) must_check;
+
+/* ---- backup_recover.c: the recovery question ---- */
+/* The walk is over and some paths failed: asks when somebody is there.  *again: walk once more, with b->done_tree. */
+enum ecode recover_ask(struct backup *b, bool *again, struct err *e) must_check;
 
 /* ---- backup_targets.c: which directories lead to which targets (format document 6.9) ---- */
 struct vnode {

@@ -201,6 +201,8 @@ publish(struct commit *c, enum okind kind, const struct id *id, const struct buf
 
 	if (c->args.lock != NULL)
 		rc = lock_check(c->args.lock, e);
+	if (rc == E_OK && c->args.before_put != NULL)
+		rc = c->args.before_put(c->args.before_put_arg, bytes->len, e);
 	if (rc == E_OK)
 		rc = store_put(c->v->store, &name, &part, 1, e);
 	if (rc == E_OK) {

@@ -10,13 +10,22 @@
 #include "repo/index.h"
 #include "repo/lock.h"
 
+/* What is looked at again before the snapshot is written (R5, X-06). */
+enum commit_proof {
+	PROOF_PRESENCE, /* every pack and index of the run is there with its size */
+	PROOF_READ,     /* and its bytes, read from the medium, hash to its name */
+	PROOF_NONE
+};
 struct commit;
 struct commit_args {
 	uint32_t pack_target_bytes; /* 0: default */
 	unsigned writers;           /* threads; 0: the serial twin */
 	enum compression compression;
 	struct lock *lock; /* checked before each publication; may be NULL (tests) */
-	bool dry_run;      /* count, store nothing */
+	/* asked from any thread before an object of so many bytes is stored; NULL: nothing to ask */
+	enum ecode (*before_put)(void *arg, uint64_t bytes, struct err *e);
+	void *before_put_arg;
+	bool dry_run; /* count, store nothing */
 };
 struct commit_totals {
 	uint64_t data_blobs, tree_blobs; /* new ones */
