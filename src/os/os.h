@@ -52,6 +52,8 @@ struct os {
 	int (*ftruncate)(const struct os *os, int fd, uint64_t len);
 	int (*fadvise)(const struct os *os, int fd, uint64_t off, uint64_t len, int advice);
 	off_t (*lseek)(const struct os *os, int fd, int64_t off, int whence);
+	/* flock(2): the kernel's own lock on an open file, gone with its last descriptor; LOCK_NB gives -EWOULDBLOCK */
+	int (*flock)(const struct os *os, int fd, int operation);
 
 	int (*stat)(const struct os *os, int dir, const char *path, int at_flags,
 		struct os_meta *out); /* statx */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -148,6 +149,13 @@ px_lseek(const struct os *os, int fd, int64_t off, int whence)
 
 	(void)os;
 	return at < 0 ? -errno : at;
+}
+
+static int
+px_flock(const struct os *os, int fd, int operation)
+{
+	(void)os;
+	return told_int(flock(fd, operation));
 }
 
 static struct instant
@@ -737,6 +745,7 @@ static const struct os posix_table = {
 	.ftruncate = px_ftruncate,
 	.fadvise = px_fadvise,
 	.lseek = px_lseek,
+	.flock = px_flock,
 	.stat = px_stat,
 	.getdents = px_getdents,
 	.readlink = px_readlink,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -516,6 +517,23 @@ test_files_and_space(void **state)
 	assert_int_equal(os->readlink(os, p->fd, "f", text, sizeof(text)), -EINVAL);
 }
 
+/* Two open descriptions exclude each other, also in one process; closing lets go. */
+static void
+test_flock_belongs_to_the_description(void **state)
+{
+	struct place *p = *state;
+	int a = os->open(os, p->fd, "held", O_RDWR | O_CREAT, 0600);
+	int b = os->open(os, p->fd, "held", O_RDONLY, 0);
+
+	assert_true(a >= 0 && b >= 0);
+	assert_int_equal(os->flock(os, a, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(os->flock(os, b, LOCK_SH | LOCK_NB), -EWOULDBLOCK);
+	assert_int_equal(os->close(os, a), 0);
+	assert_int_equal(os->flock(os, b, LOCK_SH | LOCK_NB), 0);
+	assert_int_equal(os->close(os, b), 0);
+	assert_int_equal(os->flock(os, b, LOCK_SH | LOCK_NB), -EBADF);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -533,6 +551,7 @@ main(void)
 		T(test_xattrs_by_name_and_descriptor),
 		T(test_xattr_path_too_long),
 		T(test_random_fills_everything),
+		T(test_flock_belongs_to_the_description),
 		T(test_clocks_go_forward),
 		T(test_names_of_ids),
 		T(test_the_process),

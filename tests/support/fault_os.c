@@ -29,7 +29,7 @@ const uint64_t SLOTS_MUTATING =
 	(SLOT_BIT(SLOT_OPEN) | SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_READ) |            \
 		SLOT_BIT(SLOT_PREAD) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |        \
 		SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_FALLOCATE) | SLOT_BIT(SLOT_FTRUNCATE) | \
-		SLOT_BIT(SLOT_WAIT) | SLOT_BIT(SLOT_CLOSE))
+		SLOT_BIT(SLOT_WAIT) | SLOT_BIT(SLOT_CLOSE) | SLOT_BIT(SLOT_FLOCK))
 /* slots that take space or descriptors */
 #define SLOTS_SPACE                                                                       \
 	(SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |      \
@@ -62,6 +62,7 @@ static const char *const slot_names[SLOT_COUNT] = {
 	[SLOT_FTRUNCATE] = "ftruncate",
 	[SLOT_FADVISE] = "fadvise",
 	[SLOT_LSEEK] = "lseek",
+	[SLOT_FLOCK] = "flock",
 	[SLOT_STAT] = "stat",
 	[SLOT_GETDENTS] = "getdents",
 	[SLOT_READLINK] = "readlink",
@@ -330,6 +331,15 @@ ft_lseek(const struct os *os, int fd, int64_t off, int whence)
 	int rc = enter(f, SLOT_LSEEK, NULL);
 
 	return rc < 0 ? rc : f->under->lseek(f->under, fd, off, whence);
+}
+
+static int
+ft_flock(const struct os *os, int fd, int operation)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_FLOCK, NULL);
+
+	return rc < 0 ? rc : f->under->flock(f->under, fd, operation);
 }
 
 static int
@@ -700,6 +710,7 @@ static const struct os fault_table = {
 	.ftruncate = ft_ftruncate,
 	.fadvise = ft_fadvise,
 	.lseek = ft_lseek,
+	.flock = ft_flock,
 	.stat = ft_stat,
 	.getdents = ft_getdents,
 	.readlink = ft_readlink,
