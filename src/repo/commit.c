@@ -1,9 +1,6 @@
 /*
- * Blobs are sealed by the callers, appended to one of two open packs of their
- * kind by chance, and a full pack becomes a task: finish, hash, store, enter
- * into the index, and into the pending index file.  A pending index file is
- * taken away by whoever finds it full and written without any lock held; it
- * lists stored packs only, so nothing it says is ever not yet durable.
+ * Blobs are sealed by the callers and appended to one of two open packs of
+ * their kind by chance; a full pack goes to the writers (commit_store.c).
  *
  * Memory: two open packs a kind, COMMIT_WAITING_PACKS waiting, one for each
  * writer.  A stored pack's memory goes back to the system at once: packs in a
@@ -12,149 +9,57 @@
  * The first refusal sticks: a claimed blob that was not stored is in the index
  * already, so nothing after it may be published.
  *
- * Locks, never two at once except slot → lock: each open pack has its own; `lock`
- * guards the free list, the totals, the refusal and the pending index.
+ * commit_blob passes a gate.  commit_sync closes it until those inside are
+ * through, so that a blob that one thread claimed and another found known is in
+ * a pack before the packs are collected.
  */
-#include "repo/commit.h"
+#include "repo/commit_internal.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/flow.h"
-#include "base/wire.h"
-
-#define KINDS               2U
-#define OPEN_PER_KIND       2U /* 4: by chance between them, so that pack sizes do not tell chunk sizes */
 /* Above this a sealing buffer goes back to the system: chunks of several times the usual size are rare. */
-#define SCRATCH_KEPT_BYTES  ((size_t)4 << 20)
+#define SCRATCH_KEPT_BYTES ((size_t)4 << 20)
 /* Behind the target: what the last blob of a pack and its header usually need. */
-#define BODY_SPARE_BYTES    ((size_t)1 << 20)
-/* Offsets are 32 bits (4). */
-#define PACK_BODY_MAX_BYTES ((size_t)UINT32_MAX)
-/* One more entry and the sealed header would pass its limit. */
-#define PACK_ENTRIES_MAX    ((PACK_HEADER_MAX_BYTES - SEAL_OVERHEAD) / PACK_ENTRY_ZSTD_BYTES)
+#define BODY_SPARE_BYTES   ((size_t)1 << 20)
 
-struct packing {
-	struct flow_task task; /* first: the flow gives it back */
-	struct commit *c;
-	struct buf body;
-	struct pack_list list;
-};
-
-struct slot {
-	pthread_mutex_t lock;
-	struct packing *open; /* NULL: none yet */
-};
-
-struct scratch {
-	struct buf buf;
-	struct scratch *next;
-};
-
-struct pending { /* packs stored and in no index file */
-	struct index_pack *v;
-	size_t n, cap, blobs;
-	uint64_t since_ns; /* monotonic */
-};
-
-struct commit {
-	struct vault *v;
-	struct index *ix;
-	struct commit_args args;
-	struct flow *flow;
-	struct blob_codec **codecs; /* of the writers */
-	unsigned codec_count, locks_made;
-	struct slot slots[KINDS][OPEN_PER_KIND];
-	pthread_mutex_t lock;
-	struct scratch *free_scratch;
-	struct pending pending;
-	struct commit_totals totals;
-	struct err refusal; /* code E_OK: none */
-	uint64_t chance;
-	unsigned chances; /* bits left in it */
-};
-
-static void
-take(pthread_mutex_t *lock)
+void
+commit_take(pthread_mutex_t *lock)
 {
 	invariant(pthread_mutex_lock(lock) == 0);
 }
 
-static void
-give(pthread_mutex_t *lock)
+void
+commit_give(pthread_mutex_t *lock)
 {
 	invariant(pthread_mutex_unlock(lock) == 0);
 }
 
 /* ---- the refusal ---- */
 
-/* Keep the first one; the caller gets its own. */
-static enum ecode
-refuse(struct commit *c, enum ecode rc, const struct err *e)
+enum ecode
+commit_refuse(struct commit *c, enum ecode rc, const struct err *e)
 {
-	take(&c->lock);
+	commit_take(&c->lock);
 	if (c->refusal.code == E_OK) {
 		c->refusal = *e;
 		c->refusal.code = rc;
 	}
-	give(&c->lock);
+	commit_give(&c->lock);
 	return rc;
 }
 
-static enum ecode
-refused(struct commit *c, struct err *e)
+enum ecode
+commit_refused(struct commit *c, struct err *e)
 {
 	enum ecode rc;
 
-	take(&c->lock);
+	commit_take(&c->lock);
 	rc = c->refusal.code;
 	if (rc != E_OK && e != NULL)
 		*e = c->refusal;
-	give(&c->lock);
+	commit_give(&c->lock);
 	return rc;
-}
-
-/* ---- pack memory ---- */
-
-/*
- * Bytes asked for before the first blob: the body never moves while it grows,
- * and what is not written to costs no memory.
- */
-static size_t
-body_room(const struct commit *c)
-{
-	return (size_t)c->args.pack_target_bytes + BODY_SPARE_BYTES;
-}
-
-static void
-packing_free(struct packing *p)
-{
-	buf_done(&p->body);
-	pack_list_done(&p->list);
-	free(p);
-}
-
-static enum ecode packing_run(struct flow_task *task, unsigned worker, struct err *e);
-
-static void
-packing_drop(struct flow_task *task)
-{
-	packing_free((struct packing *)task);
-}
-
-/* NULL: no memory. */
-static struct packing *
-packing_take(struct commit *c)
-{
-	struct packing *p = calloc(1, sizeof(*p));
-
-	if (p != NULL) {
-		p->task = (struct flow_task){ .run = packing_run, .drop = packing_drop };
-		p->c = c;
-		p->body.limit = PACK_BODY_MAX_BYTES;
-	}
-	return p;
 }
 
 /* ---- sealing memory ---- */
@@ -165,11 +70,11 @@ scratch_take(struct commit *c)
 {
 	struct scratch *s;
 
-	take(&c->lock);
+	commit_take(&c->lock);
 	s = c->free_scratch;
 	if (s != NULL)
 		c->free_scratch = s->next;
-	give(&c->lock);
+	commit_give(&c->lock);
 	if (s == NULL)
 		s = calloc(1, sizeof(*s));
 	if (s != NULL)
@@ -183,165 +88,10 @@ scratch_give(struct commit *c, struct scratch *s)
 	buf_clear(&s->buf);
 	if (s->buf.cap > SCRATCH_KEPT_BYTES)
 		buf_done(&s->buf);
-	take(&c->lock);
+	commit_take(&c->lock);
 	s->next = c->free_scratch;
 	c->free_scratch = s;
-	give(&c->lock);
-}
-
-/* ---- publishing ---- */
-
-static enum ecode
-publish(struct commit *c, enum okind kind, const struct id *id, const struct buf *bytes,
-	struct err *e)
-{
-	const struct oname name = { .kind = kind, .id = *id };
-	const struct slice part = buf_slice(bytes);
-	enum ecode rc = E_OK;
-
-	if (c->args.lock != NULL)
-		rc = lock_check(c->args.lock, e);
-	if (rc == E_OK && c->args.before_put != NULL)
-		rc = c->args.before_put(c->args.before_put_arg, bytes->len, e);
-	if (rc == E_OK)
-		rc = store_put(c->v->store, &name, &part, 1, e);
-	if (rc == E_OK) {
-		take(&c->lock);
-		c->totals.stored_bytes += bytes->len;
-		if (kind == O_PACK)
-			c->totals.packs++;
-		else
-			c->totals.index_files++;
-		give(&c->lock);
-	}
-	return rc;
-}
-
-static void
-pending_done(struct pending *p)
-{
-	for (size_t i = 0; i < p->n; i++)
-		pack_list_done(&p->v[i].blobs);
-	free(p->v);
-	*p = (struct pending){ 0 };
-}
-
-static enum ecode
-write_index(struct commit *c, struct blob_codec *codec, const struct pending *p, struct err *e)
-{
-	autoclean(buf_done) struct buf json = buf_limit(UNPACKED_MAX_BYTES);
-	autoclean(buf_done) struct buf sealed = buf_limit(UNPACKED_MAX_BYTES);
-	struct id id;
-	enum ecode rc = index_write(p->v, p->n, &json, e);
-
-	if (rc == E_OK)
-		rc = unpacked_shut(codec, json.p, json.len, &sealed, &id, e);
-	return rc == E_OK ? publish(c, O_INDEX, &id, &sealed, e) : rc;
-}
-
-/* Take the pending index away when it is full by count or age (5.2), or in any case. */
-static struct pending
-pending_take(struct commit *c, bool any)
-{
-	uint64_t now_ns = c->v->os->monotonic_ns(c->v->os);
-	struct pending full = { 0 };
-
-	take(&c->lock);
-	if (any || c->pending.blobs >= INDEX_FULL_BLOBS ||
-		now_ns - c->pending.since_ns >= INDEX_FULL_AGE_S * UINT64_C(1000000000)) {
-		full = c->pending;
-		c->pending = (struct pending){ .since_ns = now_ns };
-	}
-	give(&c->lock);
-	return full;
-}
-
-/* c->lock is held.  The blobs move into the pending index. */
-static enum ecode
-pending_append(struct pending *p, const struct id *pack, struct pack_list *blobs, struct err *e)
-{
-	if (p->n == p->cap) {
-		size_t more = p->cap == 0 ? 16 : p->cap * 2; /* packs */
-		struct index_pack *v = realloc(p->v, more * sizeof(*v));
-
-		if (v == NULL)
-			return err_set(e, E_NOMEM, 0, "%zu packs", more);
-		p->v = v;
-		p->cap = more;
-	}
-	p->v[p->n++] = (struct index_pack){ .id = *pack, .blobs = *blobs };
-	p->blobs += blobs->n;
-	*blobs = (struct pack_list){ 0 };
-	return E_OK;
-}
-
-/* A stored pack: known to this run, and due in an index file. */
-static enum ecode
-enter_pack(struct commit *c, const struct id *id, struct packing *p, struct err *e)
-{
-	enum ecode rc = index_add_pack(c->ix, id, &p->list, e);
-
-	if (rc == E_OK) {
-		take(&c->lock);
-		rc = pending_append(&c->pending, id, &p->list, e);
-		give(&c->lock);
-	}
-	return rc;
-}
-
-static enum ecode
-store_pack(struct commit *c, struct packing *p, struct blob_codec *codec, struct err *e)
-{
-	struct pending full = { 0 };
-	struct id id;
-	enum ecode rc = pack_finish(codec, &p->list, c->v->version, &p->body, e);
-
-	if (rc == E_OK) {
-		hasher_sum(blob_codec_hasher(codec), p->body.p, p->body.len, &id);
-		rc = publish(c, O_PACK, &id, &p->body, e);
-		buf_done(
-			&p->body); /* an index file may be written next, with buffers of its size */
-	}
-	if (rc == E_OK)
-		rc = enter_pack(c, &id, p, e);
-	if (rc == E_OK)
-		full = pending_take(c, false);
-	if (rc == E_OK && full.n > 0)
-		rc = write_index(c, codec, &full, e);
-	pending_done(&full);
-	return rc;
-}
-
-static enum ecode
-packing_run(struct flow_task *task, unsigned worker, struct err *e)
-{
-	struct packing *p = (struct packing *)task;
-	struct commit *c = p->c;
-	struct err why = { .code = E_OK };
-	enum ecode rc = refused(c, &why);
-
-	if (rc == E_OK)
-		rc = store_pack(c, p, c->codecs[worker], &why);
-	packing_free(p);
-	if (rc != E_OK) {
-		refuse(c, rc, &why);
-		if (e != NULL)
-			*e = why;
-	}
-	return rc;
-}
-
-/*
- * Hand a pack to the writers; may wait.  The cost counts whole targets, so that
- * the capacity holds exactly COMMIT_WAITING_PACKS full packs beside the writers'.
- */
-static void
-submit(struct commit *c, struct packing *p)
-{
-	size_t target = c->args.pack_target_bytes, packs = p->body.len / target;
-
-	p->task.cost = (packs == 0 ? 1 : packs) * target;
-	flow_add_bounded(c->flow, &p->task, FLOW_OUTSIDE);
+	commit_give(&c->lock);
 }
 
 /* ---- adding ---- */
@@ -351,7 +101,7 @@ toss(struct commit *c, unsigned *out, struct err *e)
 {
 	int rc = 0;
 
-	take(&c->lock);
+	commit_take(&c->lock);
 	if (c->chances == 0) {
 		rc = c->v->os->random(c->v->os, &c->chance, sizeof(c->chance));
 		c->chances = rc < 0 ? 0 : sizeof(c->chance) * 8;
@@ -361,8 +111,18 @@ toss(struct commit *c, unsigned *out, struct err *e)
 		c->chance >>= 1;
 		c->chances--;
 	}
-	give(&c->lock);
+	commit_give(&c->lock);
 	return rc < 0 ? err_set(e, E_RANDOM, -rc, "choosing a pack") : E_OK;
+}
+
+/*
+ * Bytes asked for before the first blob: the body never moves while it grows,
+ * and what is not written to costs no memory.
+ */
+static size_t
+body_room(const struct commit *c)
+{
+	return (size_t)c->args.pack_target_bytes + BODY_SPARE_BYTES;
 }
 
 static bool
@@ -400,7 +160,7 @@ append_open(struct commit *c, struct pack_entry *entry, const struct buf *sealed
 	if (rc != E_OK)
 		return rc;
 	s = &c->slots[entry->kind][which];
-	take(&s->lock);
+	commit_take(&s->lock);
 	if (s->open == NULL)
 		s->open = packing_take(c);
 	if (s->open == NULL)
@@ -411,7 +171,7 @@ append_open(struct commit *c, struct pack_entry *entry, const struct buf *sealed
 		*full = s->open;
 		s->open = NULL;
 	}
-	give(&s->lock);
+	commit_give(&s->lock);
 	return rc;
 }
 
@@ -443,14 +203,14 @@ count(struct commit *c, const struct pack_entry *entry, size_t plain_len, struct
 	uint32_t header = entry->ulen == 0 ? PACK_ENTRY_PLAIN_BYTES : PACK_ENTRY_ZSTD_BYTES;
 
 	added->sealed_bytes = entry->length + header;
-	take(&c->lock);
+	commit_take(&c->lock);
 	if (entry->kind == BLOB_TREE)
 		c->totals.tree_blobs++;
 	else
 		c->totals.data_blobs++;
 	c->totals.data_added += plain_len;
 	c->totals.data_added_packed += added->sealed_bytes;
-	give(&c->lock);
+	commit_give(&c->lock);
 }
 
 static enum ecode
@@ -484,7 +244,42 @@ add_blob(struct commit *c, struct blob_codec *codec, struct pack_entry *entry, s
 	if (rc == E_OK)
 		count(c, entry, plain.len, added);
 	if (full != NULL)
-		submit(c, full);
+		commit_submit(c, full, c->round); /* moves only while nobody is inside the gate */
+	return rc;
+}
+
+/* Into the gate; it closes while packs are collected. */
+static enum ecode
+enter(struct commit *c, struct err *e)
+{
+	enum ecode rc;
+
+	commit_take(&c->lock);
+	while (c->gathering)
+		(void)pthread_cond_wait(&c->moved, &c->lock);
+	rc = c->refusal.code;
+	if (rc != E_OK && e != NULL)
+		*e = c->refusal;
+	if (rc == E_OK)
+		c->adding++;
+	commit_give(&c->lock);
+	return rc;
+}
+
+/* Out of it, with the refusal of others meanwhile. */
+static enum ecode
+leave(struct commit *c, struct err *e)
+{
+	enum ecode rc;
+
+	commit_take(&c->lock);
+	c->adding--;
+	if (c->gathering && c->adding == 0)
+		(void)pthread_cond_broadcast(&c->moved);
+	rc = c->refusal.code;
+	if (rc != E_OK && e != NULL)
+		*e = c->refusal;
+	commit_give(&c->lock);
 	return rc;
 }
 
@@ -495,25 +290,114 @@ commit_blob(struct commit *c, struct blob_codec *codec, enum blob_kind kind, con
 	struct pack_entry entry = { .id = *id, .kind = kind };
 	struct blob_added result = { .fresh = false };
 	struct err why = { .code = E_OK };
-	enum ecode rc = refused(c, e);
+	enum ecode rc = enter(c, e), others;
 
 	if (rc != E_OK)
 		return rc;
 	rc = index_claim(c->ix, kind, id, &result.fresh, &why);
 	if (rc == E_OK && result.fresh)
 		rc = add_blob(c, codec, &entry, (struct slice){ plain, len }, &result, &why);
-	if (rc != E_OK) {
-		if (e != NULL)
-			*e = why;
-		return refuse(c, rc, &why);
-	}
-	rc = refused(c, e); /* while we waited */
-	if (rc == E_OK)
+	if (rc != E_OK)
+		commit_refuse(c, rc, &why);
+	others = leave(c, e);
+	if (rc == E_OK && others == E_OK)
 		*added = result;
+	if (rc != E_OK && e != NULL)
+		*e = why;
+	return rc == E_OK ? others : rc;
+}
+
+/* ---- making all of it durable ---- */
+
+/* What is open now, and the end of this round. */
+static unsigned
+gather(struct commit *c, struct packing *open[static KINDS * OPEN_PER_KIND])
+{
+	unsigned round;
+
+	commit_take(&c->lock);
+	c->gathering = true;
+	while (c->adding > 0)
+		(void)pthread_cond_wait(&c->moved, &c->lock);
+	for (unsigned i = 0; i < KINDS * OPEN_PER_KIND; i++) {
+		struct slot *s = &c->slots[i / OPEN_PER_KIND][i % OPEN_PER_KIND];
+
+		open[i] = s->open;
+		s->open = NULL;
+	}
+	round = c->round;
+	c->round = (round + 1) % ROUNDS;
+	c->gathering = false;
+	(void)pthread_cond_broadcast(&c->moved);
+	commit_give(&c->lock);
+	return round;
+}
+
+/* Two half-full packs of a kind become one. */
+static enum ecode
+join(struct commit *c, struct packing *pair[static OPEN_PER_KIND], struct err *e)
+{
+	struct packing *a = pair[0], *b = pair[1];
+	enum ecode rc;
+
+	if (a == NULL || b == NULL || a->body.len + b->body.len >= c->args.pack_target_bytes ||
+		a->list.n + b->list.n > PACK_ENTRIES_MAX)
+		return E_OK;
+	rc = packing_merge(a, b, e);
+	packing_free(b);
+	pair[1] = NULL;
 	return rc;
 }
 
-/* ---- opening, flushing, closing ---- */
+static enum ecode
+sync_packs(struct commit *c, struct err *e)
+{
+	struct packing *open[KINDS * OPEN_PER_KIND];
+	unsigned round = gather(c, open);
+	enum ecode rc = E_OK;
+
+	for (unsigned kind = 0; rc == E_OK && kind < KINDS; kind++)
+		rc = join(c, open + (size_t)kind * OPEN_PER_KIND, e);
+	for (unsigned i = 0; i < KINDS * OPEN_PER_KIND; i++) {
+		if (open[i] != NULL && rc == E_OK)
+			commit_submit(c, open[i], round);
+		else if (open[i] != NULL)
+			packing_free(open[i]);
+	}
+	if (rc == E_OK)
+		commit_drain(c, round);
+	return rc;
+}
+
+enum ecode
+commit_sync(struct commit *c, struct blob_codec *codec, struct err *e)
+{
+	struct err why = { .code = E_OK };
+	enum ecode rc;
+
+	commit_take(&c->sync_lock);
+	rc = commit_refused(c, e);
+	if (rc == E_OK) {
+		rc = sync_packs(c, &why);
+		if (rc == E_OK)
+			rc = commit_refused(c, &why);
+		if (rc == E_OK)
+			rc = commit_index_rest(c, codec, &why);
+		if (rc != E_OK)
+			commit_refuse(c, rc, &why); /* a writer's refusal was earlier and stays */
+		rc = commit_refused(c, e);
+	}
+	commit_give(&c->sync_lock);
+	return rc;
+}
+
+enum ecode
+commit_flush(struct commit *c, struct blob_codec *codec, struct err *e)
+{
+	return commit_sync(c, codec, e);
+}
+
+/* ---- opening, closing ---- */
 
 static enum ecode
 open_codecs(struct commit *c, struct err *e)
@@ -536,8 +420,10 @@ open_codecs(struct commit *c, struct err *e)
 static enum ecode
 make_locks(struct commit *c, struct err *e)
 {
-	if (pthread_mutex_init(&c->lock, NULL) != 0)
-		return err_set(e, E_NOMEM, 0, "a lock");
+	if (pthread_mutex_init(&c->lock, NULL) != 0 ||
+		pthread_mutex_init(&c->sync_lock, NULL) != 0 ||
+		pthread_cond_init(&c->moved, NULL) != 0)
+		return err_set(e, E_NOMEM, 0, "a lock"); /* on Linux none of these holds anything */
 	c->locks_made = 1;
 	for (unsigned i = 0; i < KINDS * OPEN_PER_KIND; i++) {
 		if (pthread_mutex_init(
@@ -579,91 +465,12 @@ commit_open(struct vault *v, struct index *ix, const struct commit_args *args, s
 	return rc;
 }
 
-/* Blobs of `from` behind those of `to`. */
-static enum ecode
-merge(struct packing *to, struct packing *from, struct err *e)
-{
-	size_t base = to->body.len, entries = to->list.n;
-	enum ecode rc = buf_add(&to->body, from->body.p, from->body.len, e);
-
-	for (size_t i = 0; rc == E_OK && i < from->list.n; i++) {
-		struct pack_entry entry = from->list.v[i];
-
-		entry.offset += (uint32_t)base;
-		rc = pack_list_add(&to->list, &entry, e);
-	}
-	if (rc != E_OK) {
-		to->body.len = base;
-		to->list.n = entries;
-	}
-	return rc;
-}
-
-static enum ecode
-flush_kind(struct commit *c, struct slot slots[static OPEN_PER_KIND], struct err *e)
-{
-	struct packing *a = slots[0].open, *b = slots[1].open;
-	enum ecode rc = E_OK;
-
-	slots[0].open = slots[1].open = NULL;
-	if (a != NULL && b != NULL && a->body.len + b->body.len < c->args.pack_target_bytes &&
-		a->list.n + b->list.n <= PACK_ENTRIES_MAX) {
-		rc = merge(a, b, e);
-		packing_free(b);
-		b = NULL;
-	}
-	if (rc != E_OK) {
-		packing_free(a);
-		return rc;
-	}
-	if (a != NULL)
-		submit(c, a);
-	if (b != NULL)
-		submit(c, b);
-	return E_OK;
-}
-
-/* Everything but the refusal's memory. */
-static enum ecode
-flush(struct commit *c, struct blob_codec *codec, struct err *e)
-{
-	struct pending rest;
-	enum ecode rc = E_OK;
-
-	for (unsigned kind = 0; rc == E_OK && kind < KINDS; kind++)
-		rc = flush_kind(c, c->slots[kind], e);
-	if (rc == E_OK)
-		rc = flow_finish(c->flow, e);
-	if (rc != E_OK)
-		return rc;
-	rest = pending_take(c, true);
-	if (rest.n > 0)
-		rc = write_index(c, codec, &rest, e);
-	pending_done(&rest);
-	return rc;
-}
-
-enum ecode
-commit_flush(struct commit *c, struct blob_codec *codec, struct err *e)
-{
-	struct err why = { .code = E_OK };
-	enum ecode rc = refused(c, e);
-
-	if (rc != E_OK)
-		return rc;
-	rc = flush(c, codec, &why);
-	if (rc == E_OK)
-		return E_OK;
-	refuse(c, rc, &why); /* a writer's refusal was earlier and stays */
-	return refused(c, e);
-}
-
 void
 commit_totals(struct commit *c, struct commit_totals *out)
 {
-	take(&c->lock);
+	commit_take(&c->lock);
 	*out = c->totals;
-	give(&c->lock);
+	commit_give(&c->lock);
 }
 
 static void
@@ -706,8 +513,11 @@ commit_close(struct commit **c)
 	for (unsigned i = 1; i < old->locks_made; i++)
 		(void)pthread_mutex_destroy(
 			&old->slots[(i - 1) / OPEN_PER_KIND][(i - 1) % OPEN_PER_KIND].lock);
-	if (old->locks_made > 0)
+	if (old->locks_made > 0) {
+		(void)pthread_cond_destroy(&old->moved);
+		(void)pthread_mutex_destroy(&old->sync_lock);
 		(void)pthread_mutex_destroy(&old->lock);
+	}
 	free(old);
 	*c = NULL;
 }

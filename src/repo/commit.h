@@ -50,7 +50,13 @@ enum ecode commit_blob(struct commit *c, struct blob_codec *codec, enum blob_kin
 	const struct id *id, const void *plain, size_t len, struct blob_added *added,
 	struct err *e) must_check;
 #define COMMIT_WAITING_PACKS 2
-/* Everything durable: remaining packs, then the remaining index.  `codec` is the caller's. After it only commit_close. */
+/*
+ * Everything whose commit_blob returned before this call is durable and in an index file; the commit goes on.
+ * From any thread while others add, but not from a callback of the commit.  `codec` is the caller's.
+ * Packs that are not full are stored as they are, at most two of each kind.
+ */
+enum ecode commit_sync(struct commit *c, struct blob_codec *codec, struct err *e) must_check;
+/* The same when all is given. */
 enum ecode commit_flush(struct commit *c, struct blob_codec *codec, struct err *e) must_check;
 void commit_totals(struct commit *c, struct commit_totals *out);
 /* Any packs written so far but in no index are left as orphans; prune or the next run's check names them. */

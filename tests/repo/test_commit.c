@@ -72,23 +72,33 @@ begin(struct fix *f, unsigned writers)
 	return c;
 }
 
-/* A whole run. */
+/* A whole run, made durable behind each batch when `sync`. */
 static enum ecode
-run(struct fix *f, unsigned writers, const struct batch *b, size_t batches,
+run_parts(struct fix *f, unsigned writers, const struct batch *b, size_t batches, bool sync,
 	struct commit_totals *totals)
 {
 	struct commit *c = begin(f, writers);
 	enum ecode rc = E_OK;
 	size_t fresh = 0;
 
-	for (size_t i = 0; rc == E_OK && i < batches; i++)
+	for (size_t i = 0; rc == E_OK && i < batches; i++) {
 		rc = add_batch(f, c, f->codec, &b[i], &fresh, &f->e);
+		if (rc == E_OK && sync)
+			rc = commit_sync(c, f->codec, &f->e);
+	}
 	if (rc == E_OK)
 		rc = commit_flush(c, f->codec, &f->e);
 	commit_totals(c, totals);
 	commit_close(&c);
 	assert_null(c);
 	return rc;
+}
+
+static enum ecode
+run(struct fix *f, unsigned writers, const struct batch *b, size_t batches,
+	struct commit_totals *totals)
+{
+	return run_parts(f, writers, b, batches, false, totals);
 }
 
 /* ---- what must hold of a vault ---- */
@@ -545,7 +555,7 @@ expect_sound_then_repeat(struct fix *f, unsigned writers)
 
 struct fault {
 	enum ecode code;
-	bool for_ever, put_anyway;
+	bool for_ever, put_anyway, sync;
 	unsigned writers;
 };
 
@@ -566,7 +576,7 @@ fault_loop(const struct fault *how)
 		f->refuse_on = how->for_ever;
 		f->refuse_as = how->code;
 		f->put_anyway = how->put_anyway;
-		rc = run(f, how->writers, small_run, 3, &t);
+		rc = run_parts(f, how->writers, small_run, 3, how->sync, &t);
 		fired = f->put_attempts >= n;
 		assert_int_equal(rc, fired ? how->code : E_OK);
 		assert_true(!fired || f->e.code == how->code);
@@ -591,6 +601,16 @@ test_refused_puts_writers(void **state)
 	(void)state;
 	fault_loop(&(struct fault){ .code = E_STORE_WRITE, .writers = 2 });
 	fault_loop(&(struct fault){ .code = E_STORE_SPACE, .for_ever = true, .writers = 2 });
+}
+
+static void
+test_refused_puts_of_a_sync(void **state)
+{
+	(void)state;
+	fault_loop(&(struct fault){ .code = E_STORE_WRITE, .sync = true });
+	fault_loop(&(struct fault){ .code = E_STORE_WRITE, .sync = true, .writers = 2 });
+	fault_loop(&(struct fault){
+		.code = E_STORE_UNSURE, .put_anyway = true, .sync = true, .writers = 2 });
 }
 
 static void
@@ -866,6 +886,121 @@ test_many_threads_refused(void **state)
 	index_close(&ix);
 }
 
+/* ---- durable so far, and on it goes (issue 3 point 6) ---- */
+
+static void
+sync_then_go_on(struct fix *f, unsigned writers)
+{
+	const struct batch b[] = { { .n = 60, .len = 3000, .noise = true },
+		{ .first = 700, .n = 5, .len = 300, .kind = BLOB_TREE },
+		{ .first = 900, .n = 60, .len = 3000, .noise = true } };
+	struct commit *c = begin(f, writers);
+	struct commit_totals t;
+	struct index *ix;
+	size_t fresh = 0, puts;
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(add_batch(f, c, f->codec, &b[i], &fresh, &f->e), E_OK);
+	assert_int_equal(commit_sync(c, f->codec, &f->e), E_OK);
+	ix = check_vault(&f->v); /* what a crash now would leave */
+	expect_batch(f, ix, &b[0]);
+	expect_batch(f, ix, &b[1]);
+	index_close(&ix);
+	puts = f->puts;
+	assert_int_equal(commit_sync(c, f->codec, &f->e), E_OK);
+	assert_int_equal(f->puts, puts); /* nothing new, nothing published */
+	assert_int_equal(add_batch(f, c, f->codec, &b[2], &fresh, &f->e), E_OK);
+	assert_int_equal(commit_flush(c, f->codec, &f->e), E_OK);
+	commit_totals(c, &t);
+	assert_int_equal(t.index_files, 2);
+	commit_close(&c);
+	expect_order(f);
+	ix = check_vault(&f->v);
+	assert_int_equal(index_blob_count(ix), 125);
+	for (unsigned i = 0; i < 3; i++)
+		expect_batch(f, ix, &b[i]);
+	index_close(&ix);
+}
+
+static void
+test_sync_then_go_on_serial(void **state)
+{
+	sync_then_go_on(*state, 0);
+}
+
+static void
+test_sync_then_go_on_writers(void **state)
+{
+	sync_then_go_on(*state, 2);
+}
+
+/* Without a sync the last packs and their index are still in memory. */
+static void
+test_no_sync_nothing_durable(void **state)
+{
+	struct fix *f = *state;
+	const struct batch b = { .n = 10, .len = 300, .noise = true };
+	struct commit *c = begin(f, 2);
+	size_t fresh = 0;
+
+	assert_int_equal(add_batch(f, c, f->codec, &b, &fresh, &f->e), E_OK);
+	assert_int_equal(f->puts, 0);
+	commit_close(&c);
+}
+
+static void
+test_sync_of_a_dry_run(void **state)
+{
+	struct fix *f = *state;
+	const struct batch b = { .n = 10, .len = 300, .noise = true };
+	struct commit_args args = { .pack_target_bytes = TARGET, .writers = 2, .dry_run = true };
+	struct commit *c = NULL;
+	size_t fresh = 0;
+
+	assert_int_equal(commit_open(&f->v, f->ix, &args, &c, &f->e), E_OK);
+	assert_int_equal(add_batch(f, c, f->codec, &b, &fresh, &f->e), E_OK);
+	assert_int_equal(commit_sync(c, f->codec, &f->e), E_OK);
+	assert_int_equal(f->put_attempts, 0);
+	commit_close(&c);
+}
+
+#define SYNC_ROUNDS 20
+
+/* Another thread claims the same contents: what this one was told is known must be durable after its sync. */
+static void
+test_sync_while_others_add(void **state)
+{
+	struct fix *f = *state;
+	struct adder a = { .f = f };
+	struct commit *c = begin(f, 2);
+
+	a.c = c;
+	a.shared = (struct batch){ .n = SYNC_ROUNDS * 20, .len = 3000, .noise = true };
+	a.own = (struct batch){ .first = 5000, .n = 50, .len = 2500, .noise = true };
+	assert_int_equal(
+		blob_codec_open(f->v.keys, &f->os, 2, COMPRESSION_AUTO, &a.codec, &f->e), E_OK);
+	assert_int_equal(pthread_create(&a.thread, NULL, add_both, &a), 0);
+	for (unsigned i = 0; i < SYNC_ROUNDS; i++) {
+		const struct batch mine = {
+			.first = (size_t)i * 20, .n = 20, .len = 3000, .noise = true
+		};
+		size_t fresh = 0;
+		struct index *ix;
+
+		assert_int_equal(add_batch(f, c, f->codec, &mine, &fresh, &f->e), E_OK);
+		assert_int_equal(commit_sync(c, f->codec, &f->e), E_OK);
+		ix = check_vault(&f->v);
+		expect_batch(f, ix, &mine);
+		index_close(&ix);
+	}
+	assert_int_equal(pthread_join(a.thread, NULL), 0);
+	blob_codec_close(&a.codec);
+	assert_int_equal(a.rc, E_OK);
+	assert_int_equal(commit_flush(c, f->codec, &f->e), E_OK);
+	commit_close(&c);
+	expect_order(f);
+}
+
 /* Callers may be so many packs ahead of the store, and not one more. */
 #define AHEAD (1 + COMMIT_WAITING_PACKS)
 #define LONE  30
@@ -942,6 +1077,7 @@ main(void)
 		cmocka_unit_test(test_refused_puts_serial),
 		cmocka_unit_test(test_refused_puts_writers),
 		cmocka_unit_test(test_unsure_is_a_refusal),
+		cmocka_unit_test(test_refused_puts_of_a_sync),
 		CASE(test_first_refusal_sticks),
 		CASE(test_no_chance_no_pack),
 		CASE(test_a_lost_lock_stops_publishing),
@@ -949,6 +1085,11 @@ main(void)
 		CASE(test_many_threads),
 		CASE(test_many_threads_refused),
 		CASE(test_callers_are_held_back),
+		CASE(test_sync_then_go_on_serial),
+		CASE(test_sync_then_go_on_writers),
+		CASE(test_no_sync_nothing_durable),
+		CASE(test_sync_of_a_dry_run),
+		CASE(test_sync_while_others_add),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
