@@ -5,7 +5,8 @@
 
 #include "base/json.h"
 
-#define FLAG_COLUMN 34 /* where a flag's sentence begins; the longest flag is a little shorter */
+#define FLAG_COLUMN  34 /* where a flag's sentence begins; the longest flag is a little shorter */
+#define EXIT_COLUMNS 60 /* of the list of exit classes, about */
 
 static enum ecode
 add_examples(struct buf *out, const struct command_row *row, struct err *e)
@@ -54,6 +55,25 @@ add_globals(struct buf *out, struct err *e)
 	return rc;
 }
 
+/* "Exit status" in a few lines: numbers and the names of their classes. */
+static enum ecode
+add_exits(struct buf *out, const struct command_row *row, struct err *e)
+{
+	enum ecode rc = buf_printf(out, e, "\nExit status\n  0 %s", eclass_name(CLASS_SUCCESS));
+	size_t column = 0;
+
+	for (size_t i = 0; rc == E_OK && row->exits[i] != CLASS_SUCCESS; i++) {
+		const char *name = eclass_name(row->exits[i]);
+		bool fits = column + strlen(name) < EXIT_COLUMNS;
+
+		column = fits ? column + strlen(name) + 6 : 0;
+		rc = buf_printf(out, e, "%s%d %s", fits ? ", " : ",\n  ", (int)row->exits[i], name);
+	}
+	if (rc == E_OK)
+		rc = buf_add_str(out, "\n", e);
+	return rc;
+}
+
 enum ecode
 help_command(enum command_id id, struct buf *out, struct err *e)
 {
@@ -71,6 +91,8 @@ help_command(enum command_id id, struct buf *out, struct err *e)
 		rc = buf_add_str(out, "\nFlags\n", e);
 	for (size_t i = 0; rc == E_OK && i < row->flag_count; i++)
 		rc = add_flag(out, row->flags[i], e);
+	if (rc == E_OK)
+		rc = add_exits(out, row, e);
 	return rc == E_OK ? add_globals(out, e) : rc;
 }
 
@@ -142,6 +164,30 @@ put_flag(struct json_out *w, enum flag flag)
 }
 
 static void
+put_exit(struct json_out *w, enum eclass class)
+{
+	json_open_object(w);
+	json_put_key(w, "exit");
+	json_put_i64(w, (int64_t) class);
+	json_put_key(w, "class");
+	json_put_str(w, eclass_name(class));
+	json_put_key(w, "severity");
+	json_put_str(w, eclass_severity(class));
+	json_close_object(w);
+}
+
+static void
+put_exits(struct json_out *w, const struct command_row *row)
+{
+	json_put_key(w, "exits");
+	json_open_array(w);
+	put_exit(w, CLASS_SUCCESS);
+	for (size_t i = 0; row->exits[i] != CLASS_SUCCESS; i++)
+		put_exit(w, row->exits[i]);
+	json_close_array(w);
+}
+
+static void
 put_command(struct json_out *w, const struct command_row *row)
 {
 	json_open_object(w);
@@ -163,6 +209,7 @@ put_command(struct json_out *w, const struct command_row *row)
 	for (size_t i = 0; i < row->flag_count; i++)
 		put_flag(w, row->flags[i]);
 	json_close_array(w);
+	put_exits(w, row);
 	json_close_object(w);
 }
 

@@ -7,6 +7,7 @@
 #define HF_CLI_OPTIONS_H
 
 #include "base/arena.h"
+#include "base/err.h"
 
 enum command_id {
 	CMD_INIT,
@@ -122,7 +123,8 @@ struct example {
 	const char *text, *command;
 };
 #define EXAMPLES_MAX      5
-#define COMMAND_FLAGS_MAX 32
+#define COMMAND_FLAGS_MAX 48
+#define COMMAND_EXITS_MAX 32
 struct command_row {
 	const char *name;      /* "key list" */
 	const char *arguments; /* "SNAPSHOT [DIR…]" */
@@ -133,6 +135,9 @@ struct command_row {
 	size_t flag_count;
 	size_t min_args, max_args;
 	bool writes; /* changes the vault: needs its run folder, refuses --no-lock */
+	/* What it can meet besides success, ascending, ended by CLASS_SUCCESS: part of the contract
+	 * (docs/cli.md); tests/cli/test_truth.py provokes every one */
+	enum eclass exits[COMMAND_EXITS_MAX];
 };
 const struct command_row *command_row(enum command_id id);
 const struct flag_row *flag_row(enum flag flag);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -51,32 +52,50 @@ from_file(const struct os *os, const char *path, struct secret *out, struct err 
 	return take_text(&text, "password file", out, e);
 }
 
+/* Until the end or until `text` is full.  Whoever waits for a person or a helper stops when asked to. */
+static enum ecode
+read_source(const struct os *os, int fd, struct buf *text, const char *what, struct err *e)
+{
+	ssize_t got = 1;
+
+	while (got != 0 && text->len < RAW_MAX_BYTES) {
+		got = os->read(os, fd, text->p + text->len, RAW_MAX_BYTES - text->len);
+		if (signals_stopped_by() != 0)
+			return err_set(e, E_INTERRUPTED, 0, "while reading the password");
+		if (got == -EINTR)
+			continue;
+		if (got < 0)
+			return err_set(
+				e, E_PASSWORD_SOURCE, (int)-got, "reading from the %s", what);
+		text->len += (size_t)got;
+	}
+	return E_OK;
+}
+
 static enum ecode
 run_helper(
 	const struct os *os, char *const argv[], char *const env[], struct buf *text, struct err *e)
 {
 	int pid, status, fd = os->spawn(os, argv, env, &pid);
-	size_t got = 0;
-	struct err why;
 	enum ecode rc;
 
 	if (fd < 0)
 		return err_set(e, E_PASSWORD_SOURCE, -fd,
 			"the password command %s could not be started", argv[0]);
-	rc = io_read(os, fd, text->p, RAW_MAX_BYTES, &got, argv[0], &why);
+	rc = read_source(os, fd, text, "password command", e);
 	io_close(os, &fd);
+	if (rc == E_INTERRUPTED)
+		(void)os->kill(os, pid, SIGTERM); /* or we would wait for its end */
 	status = os->wait(os, pid);
 	if (rc != E_OK)
-		return err_set(
-			e, E_PASSWORD_SOURCE, why.sys, "the password command: %s", why.detail);
-	if (got == RAW_MAX_BYTES)
+		return rc;
+	if (text->len == RAW_MAX_BYTES)
 		return err_set(e, E_PASSWORD_SOURCE, 0,
 			"the password command printed %d bytes or more", RAW_MAX_BYTES);
 	if (status != 0)
 		return err_set(e, E_PASSWORD_SOURCE, 0, "the password command %s ended with %s %d",
 			argv[0], status > 255 ? "signal" : "status",
 			status > 255 ? status - 256 : status);
-	text->len = got;
 	return E_OK;
 }
 
@@ -101,19 +120,15 @@ static enum ecode
 from_fd(const struct os *os, int fd, struct secret *out, struct err *e)
 {
 	autoclean(wipe_done) struct buf text = buf_limit(RAW_MAX_BYTES);
-	struct err why;
-	size_t got = 0;
 	enum ecode rc = buf_reserve(&text, RAW_MAX_BYTES, e);
 
+	if (rc == E_OK)
+		rc = read_source(os, fd, &text, "password descriptor", e);
 	if (rc != E_OK)
 		return rc;
-	if (io_read(os, fd, text.p, RAW_MAX_BYTES, &got, "the password descriptor", &why) != E_OK)
-		return err_set(
-			e, E_PASSWORD_SOURCE, why.sys, "--password-fd %d: %s", fd, why.detail);
-	if (got == RAW_MAX_BYTES)
+	if (text.len == RAW_MAX_BYTES)
 		return err_set(e, E_PASSWORD_SOURCE, 0, "--password-fd %d gave %d bytes or more",
 			fd, RAW_MAX_BYTES);
-	text.len = got;
 	return take_text(&text, "password descriptor", out, e);
 }
 

@@ -63,6 +63,38 @@ test_json_description_parses(void **state)
 	assert_true(json_end(&j));
 }
 
+/* Ascending, so that nobody declares one twice; every command can be called wrongly. */
+static void
+test_exit_classes_are_in_order(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		const struct command_row *row = command_row((enum command_id)i);
+		bool usage = false;
+
+		assert_int_equal(row->exits[COMMAND_EXITS_MAX - 1], CLASS_SUCCESS);
+		for (size_t k = 0; row->exits[k] != CLASS_SUCCESS; k++) {
+			usage = usage || row->exits[k] == CLASS_USAGE;
+			if (k > 0)
+				assert_true(row->exits[k - 1] < row->exits[k]);
+		}
+		assert_true(usage);
+	}
+}
+
+static void
+test_help_shows_exit_classes(void **state)
+{
+	autoclean(buf_done) struct buf out = buf_limit(HELP_MAX_BYTES);
+	struct err e;
+
+	(void)state;
+	assert_int_equal(help_command(CMD_RESTORE, &out, &e), E_OK);
+	assert_int_equal(buf_add_byte(&out, 0, &e), E_OK);
+	assert_non_null(strstr((const char *)out.p, "\nExit status\n  0 success,"));
+	assert_non_null(strstr((const char *)out.p, "30 restore-refused"));
+}
+
 static void
 read_man(struct buf *out)
 {
@@ -142,6 +174,8 @@ main(void)
 		cmocka_unit_test(test_help_leads_with_examples),
 		cmocka_unit_test(test_help_names_every_command),
 		cmocka_unit_test(test_json_description_parses),
+		cmocka_unit_test(test_exit_classes_are_in_order),
+		cmocka_unit_test(test_help_shows_exit_classes),
 		cmocka_unit_test(test_man_page_has_every_flag),
 		cmocka_unit_test(test_man_page_has_no_other_flag),
 	};
