@@ -326,6 +326,8 @@ run_targets(struct backup *b, struct record *rec, struct err *e)
 		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
 		if (rc == E_OK)
 			rc = recover_ask(b, &again, e);
+		if (rc == E_OK && again) /* the next round looks into the trees of this one */
+			rc = commit_sync(b->commit, b->s->own, e);
 	}
 	scan_end(&scan);
 	if (rc != E_OK)

@@ -52,6 +52,7 @@ struct child {
 	const char *abs_path;      /* only below a vnode: where the target really is */
 	struct os_meta meta;       /* as listed */
 	const struct node *prev;   /* the parent snapshot's node of this name, or NULL */
+	const struct node *done;   /* the same in the tree of finished work, or NULL */
 	const struct vnode *vnode; /* an intermediate directory above targets, or NULL */
 	enum child_state state;
 	bool explicit_target;
@@ -73,6 +74,16 @@ struct file_batch {
 	uint32_t child[BACKUP_BATCH_FILES]; /* numbers within the job */
 };
 
+/* A directory as an earlier tree has it. */
+struct older {
+	struct id tree;
+	bool has_tree;
+	struct buf text;
+	struct node *v; /* in the job's arena, slices into the text */
+	size_t n;
+	bool flawed; /* not canonical: never reused as it is */
+};
+
 struct dir_job {
 	struct flow_task task;
 	struct backup *b;
@@ -91,13 +102,9 @@ struct dir_job {
 	struct dir_job *live_next, *live_prev; /* the backup's list, for release after a refusal */
 	uint64_t dev;                          /* device of the target above, for one_file_system */
 	bool contents_excluded;                /* on another device: stays, but empty */
-	struct id prev_tree;
-	bool has_prev_tree;
+	struct older prev;                     /* of the parent snapshot */
+	struct older done;                     /* of b->done_tree */
 	struct arena arena;
-	struct buf prev_text;
-	struct node *prev;
-	size_t prev_n;
-	bool prev_flawed; /* not canonical: never reused as it is */
 	struct child *child;
 	size_t n;
 	atomic_uint pending;
@@ -132,12 +139,13 @@ struct backup {
 	unsigned spare_n;
 	struct id root_tree;
 	bool root_done, root_empty;
-	struct id
-		done_tree; /* of an interrupted run or an earlier round: what it holds unchanged is not read again */
+	/* Of an interrupted run or an earlier round, durable and indexed: a file it holds unchanged is not read again. */
+	struct id done_tree;
 	bool has_done_tree;
 	enum on_unreadable on_unreadable; /* as asked for, or as answered */
 	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,
 		dirs_unmodified;
+	_Atomic uint64_t files_reused, bytes_reused; /* their content came from done_tree */
 	_Atomic uint64_t files, bytes, bytes_read, unreadable, changed, vanished, sockets, excluded;
 };
 
@@ -191,9 +199,10 @@ enum ecode targets_overlap(struct backup *b, struct arena *a, struct err *e) mus
 /* The children of a job: from its open directory, or from its vnode. */
 enum ecode list_directory(struct dir_job *job, struct err *e) must_check;
 enum ecode list_vnode(struct dir_job *job, struct err *e) must_check;
-/* The parent snapshot's nodes of this directory.  An unreadable parent tree is a warning: all is read again (11.3). */
-enum ecode load_prev(struct dir_job *job, struct worker *w, struct err *e) must_check;
-void match_prev(struct dir_job *job);
+/* The nodes that the parent snapshot and the finished work have of this directory.  An unreadable tree is a warning: all is read again (11.3). */
+enum ecode load_older(struct dir_job *job, struct worker *w, struct err *e) must_check;
+/* Gives each child its older nodes. */
+void match_older(struct dir_job *job);
 /* --exclude-if-present: only the mark itself stays (appendix A). */
 void apply_marks(struct dir_job *job);
 /* Left out by name, size or device; a directory on another device stays, but empty. */

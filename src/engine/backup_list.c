@@ -1,6 +1,6 @@
 /*
- * What a directory of a backup holds: its listing, what the parent snapshot had
- * there, and which entries the user left out.
+ * What a directory of a backup holds: its listing, what earlier trees had there,
+ * and which entries the user left out.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -12,89 +12,114 @@
 /* Bytes compared for --exclude-if-present NAME:HEADER */
 #define MARK_HEADER_MAX 4096
 
-/* ---- the parent snapshot's directory ---- */
+/* ---- the same directory in earlier trees ---- */
 
 static enum ecode
-prev_nodes(struct dir_job *job, struct err *e)
+older_nodes(struct older *old, struct arena *a, struct err *e)
 {
 	struct tree_reader r;
 	size_t cap = 0;
 	bool more = true;
 	enum ecode rc = E_OK;
 
-	tree_reader_init(&r, job->prev_text.p, job->prev_text.len, &job->arena);
+	tree_reader_init(&r, old->text.p, old->text.len, a);
 	while (rc == E_OK && more) {
-		if (job->prev_n == cap) {
+		if (old->n == cap) {
 			void *p;
 
 			cap = cap == 0 ? 16 : cap * 2;
-			rc = arena_alloc(&job->arena, cap * sizeof(struct node), &p, e);
+			rc = arena_alloc(a, cap * sizeof(struct node), &p, e);
 			if (rc != E_OK)
 				break;
-			if (job->prev_n > 0)
-				memcpy(p, job->prev, job->prev_n * sizeof(struct node));
-			job->prev = p;
+			if (old->n > 0)
+				memcpy(p, old->v, old->n * sizeof(struct node));
+			old->v = p;
 		}
-		rc = tree_next(&r, &job->prev[job->prev_n], &more, e);
+		rc = tree_next(&r, &old->v[old->n], &more, e);
 		if (rc == E_OK && more)
-			job->prev_n++;
+			old->n++;
 	}
 	if (rc == E_OK && (r.flaws.unsorted || r.flaws.duplicate))
-		job->prev_n = 0; /* it cannot be matched by name; everything is read again */
+		old->n = 0; /* it cannot be matched by name; everything is read again */
 	if (r.flaws.unsorted || r.flaws.duplicate || r.flaws.unknown_fields ||
 		r.flaws.not_canonical_frame)
-		job->prev_flawed = true;
+		old->flawed = true;
 	return rc;
 }
 
-/* An unreadable parent tree is a warning: everything below is read again (11.3). */
-enum ecode
-load_prev(struct dir_job *job, struct worker *w, struct err *e)
+/* An unreadable tree is a warning: everything below is read again (11.3). */
+static enum ecode
+load_one(struct dir_job *job, struct older *old, struct worker *w, const char *warning,
+	struct err *e)
 {
 	struct session *s = job->b->s;
 	struct err why;
 	enum ecode rc;
 
-	if (!job->has_prev_tree)
+	if (!old->has_tree)
 		return E_OK;
-	rc = blob_load(s->vault, s->index, w->codec, BLOB_TREE, &job->prev_tree, &w->scratch,
-		&job->prev_text, &why);
+	rc = blob_load(
+		s->vault, s->index, w->codec, BLOB_TREE, &old->tree, &w->scratch, &old->text, &why);
 	if (rc == E_OK)
-		rc = prev_nodes(job, &why);
+		rc = older_nodes(old, &job->arena, &why);
 	if (rc == E_OK)
 		return E_OK;
-	job->has_prev_tree = false;
-	job->prev_n = 0;
+	old->has_tree = false;
+	old->n = 0;
 	if (rc == E_NOMEM) {
 		*e = why;
 		return rc;
 	}
-	backup_warning(job->b, job->snap_path, rc,
-		"the parent snapshot's directory is unreadable; its files are read again");
+	backup_warning(job->b, job->snap_path, rc, warning);
 	return E_OK;
 }
 
-void
-match_prev(struct dir_job *job)
+enum ecode
+load_older(struct dir_job *job, struct worker *w, struct err *e)
 {
-	size_t at = 0;
+	enum ecode rc = load_one(job, &job->prev, w,
+		"the parent snapshot's directory is unreadable; its files are read again", e);
+
+	if (rc == E_OK)
+		rc = load_one(job, &job->done, w,
+			"what an interrupted run finished of this directory is unreadable; it is read again",
+			e);
+	return rc;
+}
+
+static int
+name_cmp(struct slice a, const char *b, size_t len)
+{
+	int cmp = memcmp(a.p, b, a.len < len ? a.len : len);
+
+	return cmp != 0 ? cmp : (a.len > len) - (a.len < len);
+}
+
+/* The node of this name; *at goes forward with the sorted names. */
+static const struct node *
+older_find(const struct older *old, size_t *at, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; *at < old->n; ++*at) {
+		int cmp = name_cmp(old->v[*at].name, name, len);
+
+		if (cmp >= 0)
+			return cmp == 0 ? &old->v[*at] : NULL;
+	}
+	return NULL;
+}
+
+void
+match_older(struct dir_job *job)
+{
+	size_t prev = 0, done = 0;
 
 	for (size_t i = 0; i < job->n; i++) {
 		struct child *c = &job->child[i];
-		size_t len = strlen(c->name);
 
-		for (; at < job->prev_n; at++) {
-			struct slice name = job->prev[at].name;
-			size_t common = name.len < len ? name.len : len;
-			int cmp = memcmp(name.p, c->name, common);
-
-			if (cmp == 0)
-				cmp = (name.len > len) - (name.len < len);
-			if (cmp == 0)
-				c->prev = &job->prev[at];
-			if (cmp >= 0)
-				break;
-		}
+		c->prev = older_find(&job->prev, &prev, c->name);
+		c->done = older_find(&job->done, &done, c->name);
 	}
 }
 

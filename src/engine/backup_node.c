@@ -206,10 +206,8 @@ tell_foreign_names(struct xattr_skip *s, const struct meta_xattrs *list)
 
 /* ctime moves with every attribute change, so equal ctime and inode prove the attributes of the parent's node. */
 static bool
-xattrs_known(const struct backup *b, const struct child *c)
+xattrs_known(const struct backup *b, const struct child *c, const struct node *prev)
 {
-	const struct node *prev = c->prev;
-
 	return prev != NULL && !b->args->ignore_ctime && !b->args->ignore_inode &&
 	       prev->inode == c->node.inode && prev->device_id == c->node.device_id &&
 	       instant_cmp(prev->ctime, c->node.ctime) == 0;
@@ -221,13 +219,16 @@ node_xattrs(struct dir_job *job, struct child *c, int dir, const char *name, str
 {
 	struct xattr_skip skip = { job, c };
 	struct meta_xattrs list = { 0 };
+	const struct node *old = xattrs_known(job->b, c, c->prev) ? c->prev : NULL;
 	struct xattr *out;
 	void *p;
 	enum ecode rc;
 
-	if (xattrs_known(job->b, c)) {
-		c->node.xattrs = c->prev->xattrs;
-		c->node.xattr_count = c->prev->xattr_count;
+	if (old == NULL && xattrs_known(job->b, c, c->done))
+		old = c->done;
+	if (old != NULL) {
+		c->node.xattrs = old->xattrs;
+		c->node.xattr_count = old->xattr_count;
 		return E_OK;
 	}
 	rc = meta_xattrs_read(job->b->s->os, dir, name, a, &list, xattr_skipped, &skip, e);

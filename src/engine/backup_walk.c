@@ -64,7 +64,8 @@ job_free(struct dir_job *job)
 		job->batches = batch->next;
 		batch_free(batch);
 	}
-	buf_done(&job->prev_text);
+	buf_done(&job->prev.text);
+	buf_done(&job->done.text);
 	arena_done(&job->arena);
 	free(job);
 }
@@ -93,11 +94,35 @@ job_new(struct backup *b, struct dir_job *up, uint32_t up_child, struct dir_job 
 	job->fd = -1;
 	job->anchor = job;
 	job->arena = arena_limit(BACKUP_DIR_ARENA_BYTES);
-	job->prev_text = buf_limit(BLOB_PLAIN_MAX_BYTES);
+	job->prev.text = buf_limit(BLOB_PLAIN_MAX_BYTES);
+	job->done.text = buf_limit(BLOB_PLAIN_MAX_BYTES);
 	atomic_init(&job->pins, 1);
 	live_add(job);
 	*out = job;
 	return E_OK;
+}
+
+static void
+older_is(struct older *old, const struct id *tree)
+{
+	old->has_tree = tree != NULL;
+	if (tree != NULL)
+		old->tree = *tree;
+}
+
+static const struct id *
+subtree_of(const struct node *n)
+{
+	return n != NULL && n->type == NODE_DIR && n->has_subtree ? &n->subtree : NULL;
+}
+
+/* Finished work that the parent snapshot has as well tells nothing new. */
+static void
+skip_same(struct dir_job *job)
+{
+	if (job->done.has_tree && job->prev.has_tree &&
+		id_cmp(&job->done.tree, &job->prev.tree) == 0)
+		job->done.has_tree = false;
 }
 
 /* A job for a subdirectory: where it is, what it was, and whose descriptor it will be opened from. */
@@ -116,9 +141,9 @@ job_below(struct dir_job *up, uint32_t number, struct dir_job **out, struct err 
 	job->depth = up->vnode != NULL ? 0 : up->depth + 1;
 	job->dev = up->vnode != NULL ? c->meta.dev : up->dev;
 	job->contents_excluded = c->contents_excluded;
-	job->has_prev_tree = c->prev != NULL && c->prev->type == NODE_DIR && c->prev->has_subtree;
-	if (job->has_prev_tree)
-		job->prev_tree = c->prev->subtree;
+	older_is(&job->prev, subtree_of(c->prev));
+	older_is(&job->done, subtree_of(c->done));
+	skip_same(job);
 	if (up->vnode != NULL)
 		rc = arena_str(&job->arena, c->abs_path, strlen(c->abs_path), &job->path, e);
 	else
@@ -199,10 +224,9 @@ enum next_step {
 };
 
 static bool
-file_unchanged(const struct backup *b, const struct child *c)
+file_unchanged(const struct backup *b, const struct child *c, const struct node *prev)
 {
 	const struct backup_args *args = b->args;
-	const struct node *prev = c->prev;
 
 	if (prev == NULL || prev->type != NODE_FILE || prev->content_null ||
 		prev->size != c->meta.size || instant_cmp(prev->mtime, c->meta.mtime) != 0)
@@ -213,27 +237,46 @@ file_unchanged(const struct backup *b, const struct child *c)
 	return args->ignore_inode || prev->inode == c->meta.ino;
 }
 
+/* Is the file as it was then, and is what was stored of it still there? */
+static bool
+content_reusable(struct dir_job *job, const struct child *c, const struct node *old)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+
+	if (!file_unchanged(job->b, c, old))
+		return false;
+	if (content_known(job->b, old))
+		return true;
+	backup_warning(job->b, child_path(job, c, &path), E_BLOB_ABSENT,
+		"some of its stored content is missing from the vault; it is read again");
+	return false;
+}
+
 static enum ecode
 take_file(struct dir_job *job, struct child *c, enum next_step *step, struct err *e)
 {
 	struct backup *b = job->b;
-	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+	const struct node *old = c->prev;
 	enum ecode rc;
 
 	*step = STEP_READ;
-	if (!file_unchanged(b, c))
+	if (!content_reusable(job, c, old))
+		old = c->done;
+	if (old != c->prev && !content_reusable(job, c, old))
 		return E_OK;
-	if (!content_known(b, c->prev)) {
-		backup_warning(b, child_path(job, c, &path), E_BLOB_ABSENT,
-			"some of its stored content is missing from the vault; it is read again");
+	if (old == NULL)
 		return E_OK;
-	}
-	c->node.content = c->prev->content;
-	c->node.content_count = c->prev->content_count;
+	c->node.content = old->content;
+	c->node.content_count = old->content_count;
 	rc = node_xattrs(job, c, job->fd, c->open_name, &job->arena, e);
-	if (rc == E_OK)
-		*step = STEP_DONE;
-	return rc;
+	if (rc != E_OK)
+		return rc;
+	*step = STEP_DONE;
+	if (old == c->done) {
+		atomic_fetch_add(&b->files_reused, 1);
+		atomic_fetch_add(&b->bytes_reused, c->node.size);
+	}
+	return E_OK;
 }
 
 static enum ecode
@@ -518,8 +561,8 @@ job_run(struct flow_task *task, unsigned worker, struct err *e)
 	rc = job_list(job, e);
 	if (rc != E_OK)
 		return job_lost(job, w, e);
-	rc = load_prev(job, w, e);
-	match_prev(job);
+	rc = load_older(job, w, e);
+	match_older(job);
 	for (uint32_t i = 0; rc == E_OK && i < job->n; i++)
 		rc = plan_child(&plan, i, e);
 	if (rc != E_OK)
@@ -540,7 +583,7 @@ same_as_prev(const struct dir_job *job)
 {
 	size_t kept = 0;
 
-	if (!job->has_prev_tree || job->prev_flawed)
+	if (!job->prev.has_tree || job->prev.flawed)
 		return false;
 	for (size_t i = 0; i < job->n; i++) {
 		const struct child *c = &job->child[i];
@@ -551,7 +594,7 @@ same_as_prev(const struct dir_job *job)
 			return false;
 		kept++;
 	}
-	return kept == job->prev_n;
+	return kept == job->prev.n;
 }
 
 static enum ecode
@@ -608,7 +651,7 @@ finish_dir(struct dir_job *job, struct worker *w, struct err *e)
 	enum ecode rc = E_OK;
 
 	if (same_as_prev(job))
-		id = job->prev_tree;
+		id = job->prev.tree;
 	else
 		rc = write_tree(job, w, &id, &added, e);
 	if (rc != E_OK)
@@ -658,9 +701,9 @@ walk_targets(struct backup *b, const struct vnode *root, const struct id *prev_t
 		job->fd = AT_FDCWD;
 		job->path = "/";
 		job->snap_path = "/";
-		job->has_prev_tree = prev_tree != NULL;
-		if (prev_tree != NULL)
-			job->prev_tree = *prev_tree;
+		older_is(&job->prev, prev_tree);
+		older_is(&job->done, b->has_done_tree ? &b->done_tree : NULL);
+		skip_same(job);
 		flow_add(b->s->flow, &job->task);
 	}
 	if (rc == E_OK)
