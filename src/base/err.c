@@ -128,6 +128,24 @@ const char *eclass_severity(enum eclass class)
 	return class_row(class)->severity;
 }
 
+/* SEVERITIES: refusals that are graver than their class (refusals.md: "SEV-1 if it persists"). */
+static const struct {
+	enum ecode code;
+	const char *severity;
+} own_severities[] = {
+	{ E_VAULT_UNWELL_STILL, "SEV-1" },
+};
+
+const char *
+err_severity(enum ecode code)
+{
+	for (size_t i = 0; i < sizeof(own_severities) / sizeof(own_severities[0]); i++) {
+		if (own_severities[i].code == code)
+			return own_severities[i].severity;
+	}
+	return eclass_severity(code == E_OK ? CLASS_SUCCESS : err_row(code)->class);
+}
+
 _Noreturn void
 invariant_broken(const char *what, const char *file, int line)
 {

@@ -104,6 +104,8 @@ const struct err_row *err_row(enum ecode code); /* never NULL; E_BUG for an unkn
 size_t err_rows(const struct err_row **rows);   /* the whole table, in order of number */
 const char *eclass_name(enum eclass class);     /* "restore-refused" */
 const char *eclass_severity(enum eclass class); /* "SEV-1" … "SEV-3", "-" for success */
+/* The class's, unless this refusal has its own (SEVERITIES in err.c): what is shown to people and programs. */
+const char *err_severity(enum ecode code);
 
 /* Stop with a message: a broken invariant of ours, in release builds too. */
 _Noreturn void invariant_broken(const char *what, const char *file, int line);

@@ -93,7 +93,7 @@ refusal_text(
 {
 	const struct err_row *row = err_row(why->code);
 	enum ecode rc = buf_printf(out, e, "%s: %s (%s, %s, code %d)\n", verdict(row->class),
-		row->what, eclass_name(row->class), eclass_severity(row->class), (int)row->code);
+		row->what, eclass_name(row->class), err_severity(row->code), (int)row->code);
 
 	if (rc == E_OK && place->operation != NULL)
 		rc = add_line(out, "what", place->operation, e);

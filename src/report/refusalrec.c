@@ -64,7 +64,7 @@ refusal_json(struct json_out *w, const struct err *e, const char *run_id)
 	json_put_key(w, "exit");
 	json_put_i64(w, (int64_t)row->class);
 	json_put_key(w, "severity");
-	json_put_str(w, eclass_severity(row->class));
+	json_put_str(w, err_severity(row->code));
 	json_put_key(w, "code");
 	json_put_i64(w, (int64_t)row->code);
 	json_put_key(w, "what");

@@ -10,13 +10,12 @@
  * An object that exists is replaced, not believed: whoever wrote it may have
  * been cut off before its fsync.
  */
-#include "store/local.h"
+#include "store/local_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +23,6 @@
 #include "base/wire.h"
 #include "os/io.h"
 
-#define PACK_DIRS         256 /* data/00 … data/ff (format document 1.1) */
 #define DIR_TEXT_MAX      16
 #define DIR_MODE          0700
 #define DIR_MODE_GROUP    0770
@@ -34,25 +32,7 @@
 #define LOCAL_CONNECTIONS 2
 #define LIST_BUFFER_BYTES (32U << 10)
 
-struct local_store {
-	struct store st; /* first: the operations cast back */
-	const struct os *os;
-	char *dir;
-	pthread_mutex_t lock; /* guards what follows */
-	int root;             /* -1 until first used */
-	bool shared;          /* config was seen to be readable by its group */
-	bool mode_known;      /* config was seen at all */
-	bool pack_synced[PACK_DIRS];
-	bool kind_synced[O_KINDS];
-};
-
 static const struct store_ops local_ops;
-
-static struct local_store *
-local_of(struct store *st)
-{
-	return (struct local_store *)st;
-}
 
 static bool
 is_readonly(int sys)
@@ -60,17 +40,17 @@ is_readonly(int sys)
 	return sys == EROFS || sys == EACCES || sys == EPERM;
 }
 
-/* What the system said about `path` below the vault, as a refusal of the store. */
-static enum ecode
-read_refusal(const struct local_store *l, int rc, const char *call, const char *path, struct err *e)
+enum ecode
+local_read_refusal(
+	const struct local_store *l, int rc, const char *call, const char *path, struct err *e)
 {
 	enum ecode code = rc == -ENOENT ? E_STORE_ABSENT : E_STORE_READ;
 
 	return err_set(e, code, -rc, "%s %s in %s: %s", call, path, l->dir, strerrordesc_np(-rc));
 }
 
-static enum ecode
-write_refusal(
+enum ecode
+local_write_refusal(
 	const struct local_store *l, int rc, const char *call, const char *path, struct err *e)
 {
 	enum ecode code = E_STORE_WRITE;
@@ -80,6 +60,13 @@ write_refusal(
 	else if (is_readonly(-rc))
 		code = E_STORE_RDONLY;
 	return err_set(e, code, -rc, "%s %s in %s: %s", call, path, l->dir, strerrordesc_np(-rc));
+}
+
+enum ecode
+local_erase_refusal(const struct local_store *l, int rc, const char *path, struct err *e)
+{
+	return err_set(e, is_readonly(-rc) ? E_STORE_RDONLY : E_STORE_ERASE, -rc,
+		"unlink %s in %s: %s", path, l->dir, strerrordesc_np(-rc));
 }
 
 /* open with EINTR retried; 0 and *fd, or -errno */
@@ -98,9 +85,8 @@ open_dir(const struct local_store *l, int dir, const char *path, int *fd)
 	return open_at(l, dir, path, O_RDONLY | O_DIRECTORY, fd);
 }
 
-/* The vault's directory: 0 and *root, or -errno.  A refusal is not remembered. */
-static int
-root_fd(struct local_store *l, int *root)
+int
+local_root(struct local_store *l, int *root)
 {
 	int rc = 0;
 
@@ -112,9 +98,8 @@ root_fd(struct local_store *l, int *root)
 	return rc;
 }
 
-/* Group-readable config: the whole vault is shared with the group (format document 1.2). */
-static enum ecode
-learn_mode(struct local_store *l, int root, bool *shared, struct err *e)
+enum ecode
+local_learn_mode(struct local_store *l, int root, bool *shared, struct err *e)
 {
 	struct os_meta meta = { 0 };
 	int rc = 0;
@@ -128,7 +113,7 @@ learn_mode(struct local_store *l, int root, bool *shared, struct err *e)
 	*shared = l->shared;
 	(void)pthread_mutex_unlock(&l->lock);
 	if (rc < 0 && rc != -ENOENT)
-		return write_refusal(l, rc, "stat", "config", e);
+		return local_write_refusal(l, rc, "stat", "config", e);
 	return E_OK;
 }
 
@@ -151,7 +136,7 @@ make_dir(struct local_store *l, int root, const char *path, mode_t mode, struct 
 
 	if (io_mkdirs(l->os, root, path, mode, &why) == E_OK)
 		return E_OK;
-	return write_refusal(l, -why.sys, "mkdir", path, e);
+	return local_write_refusal(l, -why.sys, "mkdir", path, e);
 }
 
 static bool
@@ -168,7 +153,7 @@ sync_dir(struct local_store *l, int root, const char *path, struct err *e)
 	int rc = open_dir(l, root, path, &f.fd);
 
 	if (rc < 0)
-		return write_refusal(l, rc, "open", path, e);
+		return local_write_refusal(l, rc, "open", path, e);
 	rc = l->os->fsync(l->os, f.fd);
 	if (rc < 0 && !sync_unsupported(rc))
 		return err_set(e, E_STORE_WRITE, -rc, "fsync %s in %s: %s", path, l->dir,
@@ -227,7 +212,7 @@ put_dir(struct local_store *l, int root, const struct oname *name, mode_t mode, 
 		sys = open_dir(l, root, path, fd);
 	}
 	if (sys < 0)
-		return write_refusal(l, sys, "open", path, e);
+		return local_write_refusal(l, sys, "open", path, e);
 	return sync_parents(l, root, name, e);
 }
 
@@ -250,22 +235,19 @@ publish_refusal(const struct local_store *l, enum ecode code, const struct err *
 	return code;
 }
 
-static enum ecode
-publish(struct local_store *l, int dir, const struct oname *name, mode_t mode,
+enum ecode
+local_publish(struct local_store *l, int dir, const char *name, bool shared,
 	const struct slice *parts, size_t n, struct err *e)
 {
-	char hex[ID_HEX_SIZE];
 	struct io_publish how = {
 		.dir = dir,
-		.name = name->kind == O_CONFIG ? "config" : hex,
-		.mode = mode,
+		.name = name,
+		.mode = shared ? FILE_MODE_GROUP : FILE_MODE,
 		.fsync = true,
 	};
 	struct err why = { 0 };
-	enum ecode rc;
+	enum ecode rc = io_publish(l->os, &how, parts, n, &why);
 
-	id_hex(&name->id, hex);
-	rc = io_publish(l->os, &how, parts, n, &why);
 	return rc == E_OK ? E_OK : publish_refusal(l, rc, &why, e);
 }
 
@@ -275,19 +257,22 @@ local_put(struct store *st, const struct oname *name, const struct slice *parts,
 {
 	struct local_store *l = local_of(st);
 	autoclean(io_fd_done) struct io_fd dir = { .os = l->os, .fd = -1 };
+	char hex[ID_HEX_SIZE];
 	bool shared = false;
 	int root;
-	int sys = root_fd(l, &root);
+	int sys = local_root(l, &root);
 	enum ecode rc;
 
+	id_hex(&name->id, hex);
 	/* a vault's directory that is missing is an absent disk: never made here */
 	if (sys < 0)
-		return write_refusal(l, sys, "open", ".", e);
-	rc = learn_mode(l, root, &shared, e);
+		return local_write_refusal(l, sys, "open", ".", e);
+	rc = local_learn_mode(l, root, &shared, e);
 	if (rc == E_OK)
 		rc = put_dir(l, root, name, shared ? DIR_MODE_GROUP : DIR_MODE, &dir.fd, e);
 	if (rc == E_OK)
-		rc = publish(l, dir.fd, name, shared ? FILE_MODE_GROUP : FILE_MODE, parts, n, e);
+		rc = local_publish(
+			l, dir.fd, name->kind == O_CONFIG ? "config" : hex, shared, parts, n, e);
 	return rc;
 }
 
@@ -297,12 +282,12 @@ open_object(struct local_store *l, const char *text, int *fd, uint64_t *size, st
 {
 	struct os_meta meta = { 0 };
 	int root;
-	int rc = root_fd(l, &root);
+	int rc = local_root(l, &root);
 
 	if (rc == 0)
 		rc = open_at(l, root, text, O_RDONLY | O_NONBLOCK, fd);
 	if (rc < 0)
-		return read_refusal(l, rc, "open", text, e);
+		return local_read_refusal(l, rc, "open", text, e);
 	rc = l->os->stat(l->os, *fd, NULL, 0, &meta);
 	if (rc < 0)
 		return err_set(e, E_STORE_READ, -rc, "stat %s in %s: %s", text, l->dir,
@@ -359,13 +344,13 @@ local_stat(struct store *st, const struct oname *name, uint64_t *size, struct er
 	char text[ONAME_TEXT_MAX];
 	struct os_meta meta = { 0 };
 	int root;
-	int rc = root_fd(l, &root);
+	int rc = local_root(l, &root);
 
 	oname_text(name, text);
 	if (rc == 0)
 		rc = l->os->stat(l->os, root, text, 0, &meta);
 	if (rc < 0)
-		return read_refusal(l, rc, "stat", text, e);
+		return local_read_refusal(l, rc, "stat", text, e);
 	if (!S_ISREG(meta.mode))
 		return err_set(e, E_STORE_READ, 0, "%s in %s is not a file", text, l->dir);
 	*size = meta.size;
@@ -491,7 +476,7 @@ local_list(struct store *st, enum okind kind,
 		.l = l, .path = okind_dir(kind), .digits = "", .each = each, .arg = arg
 	};
 	int root;
-	int rc = root_fd(l, &root);
+	int rc = local_root(l, &root);
 
 	if (rc == -ENOENT) /* no vault yet: init looks before it makes the directory */
 		return E_OK;
@@ -512,7 +497,7 @@ local_erase(struct store *st, const struct oname *name, struct err *e)
 	struct local_store *l = local_of(st);
 	char text[ONAME_TEXT_MAX];
 	int root;
-	int rc = root_fd(l, &root);
+	int rc = local_root(l, &root);
 
 	/* with the whole vault missing nothing was erased */
 	if (rc < 0)
@@ -521,8 +506,7 @@ local_erase(struct store *st, const struct oname *name, struct err *e)
 	rc = l->os->unlink(l->os, root, text, 0);
 	if (rc == 0 || rc == -ENOENT)
 		return E_OK;
-	return err_set(e, is_readonly(-rc) ? E_STORE_RDONLY : E_STORE_ERASE, -rc,
-		"unlink %s in %s: %s", text, l->dir, strerrordesc_np(-rc));
+	return local_erase_refusal(l, rc, text, e);
 }
 
 /* Shorten a path to its parent: "a/b" → "a", "a" → ".", "/a" → "/".  False when there is none. */
@@ -556,14 +540,14 @@ make_root(struct local_store *l, struct err *e)
 	int sys;
 
 	if ((size_t)snprintf(path, sizeof(path), "%s", l->dir) >= sizeof(path))
-		return write_refusal(l, -ENAMETOOLONG, "mkdir", ".", e);
+		return local_write_refusal(l, -ENAMETOOLONG, "mkdir", ".", e);
 	sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
 	while (sys == -ENOENT && cut_to_parent(path)) {
 		missing++;
 		sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
 	}
 	if (sys < 0) /* parents that were not looked at could not be made durable */
-		return write_refusal(l, sys, "stat", path, e);
+		return local_write_refusal(l, sys, "stat", path, e);
 	if (missing > 0)
 		rc = make_dir(l, AT_FDCWD, l->dir, DIR_MODE, e);
 	(void)snprintf(path, sizeof(path), "%s", l->dir);
@@ -602,10 +586,10 @@ local_prepare(struct store *st, struct err *e)
 
 	if (rc != E_OK)
 		return rc;
-	sys = root_fd(l, &root);
+	sys = local_root(l, &root);
 	if (sys < 0)
-		return write_refusal(l, sys, "open", ".", e);
-	rc = learn_mode(l, root, &shared, e);
+		return local_write_refusal(l, sys, "open", ".", e);
+	rc = local_learn_mode(l, root, &shared, e);
 	if (rc == E_OK)
 		rc = make_tree(l, root, shared ? DIR_MODE_GROUP : DIR_MODE, e);
 	return rc;
@@ -630,6 +614,12 @@ static const struct store_ops local_ops = {
 	.erase = local_erase,
 	.prepare = local_prepare,
 	.close = local_close,
+	.note_put = local_note_put,
+	.note_get = local_note_get,
+	.note_list = local_note_list,
+	.note_erase = local_note_erase,
+	.probe = local_probe,
+	.go_cold = local_go_cold,
 };
 
 enum ecode

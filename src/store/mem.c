@@ -1,16 +1,23 @@
 #include "store/mem.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Nothing real is this large; a test that loops is stopped. */
 #define MEM_OBJECTS_MAX      (1U << 20)
 #define MEM_OBJECT_BYTES_MAX ((size_t)1 << 30)
+#define MEM_NOTES_MAX        64U
 #define MEM_CONNECTIONS      4
 
 struct mem_object {
 	struct oname name;
+	struct buf bytes;
+};
+
+struct mem_note {
+	char name[NOTE_NAME_MAX];
 	struct buf bytes;
 };
 
@@ -19,6 +26,8 @@ struct mem_store {
 	pthread_mutex_t lock;
 	struct mem_object *v; /* sorted by name */
 	size_t n, cap;
+	struct mem_note note[MEM_NOTES_MAX];
+	size_t notes;
 };
 
 static struct mem_store *
@@ -236,10 +245,124 @@ mem_prepare(struct store *st, struct err *e)
 	return E_OK;
 }
 
+/* ---- notes ---- */
+
+/* Place of the note, or m->notes. */
+static size_t
+note_at(const struct mem_store *m, const char *name)
+{
+	size_t at = 0;
+
+	while (at < m->notes && strcmp(m->note[at].name, name) != 0)
+		at++;
+	return at;
+}
+
+static enum ecode
+mem_note_put(struct store *st, const char *name, struct slice bytes, struct err *e)
+{
+	struct buf fresh = buf_limit(MEM_OBJECT_BYTES_MAX);
+	struct mem_store *m = mem_of(st);
+	enum ecode rc = buf_add(&fresh, bytes.p, bytes.len, e);
+	size_t at;
+
+	if (rc != E_OK)
+		return rc;
+	(void)pthread_mutex_lock(&m->lock);
+	at = note_at(m, name);
+	if (at == m->notes && at < MEM_NOTES_MAX) {
+		m->notes++;
+		m->note[at] = (struct mem_note){ .bytes = buf_limit(MEM_OBJECT_BYTES_MAX) };
+		(void)snprintf(m->note[at].name, NOTE_NAME_MAX, "%s", name);
+	}
+	if (at == MEM_NOTES_MAX) {
+		rc = err_set(e, E_STORE_SPACE, 0, "%u notes", MEM_NOTES_MAX);
+	} else {
+		buf_done(&m->note[at].bytes);
+		buf_take(&m->note[at].bytes, &fresh);
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+	buf_done(&fresh);
+	return rc;
+}
+
+static enum ecode
+mem_note_get(struct store *st, const char *name, struct buf *out, struct err *e)
+{
+	struct mem_store *m = mem_of(st);
+	enum ecode rc;
+	size_t at;
+
+	(void)pthread_mutex_lock(&m->lock);
+	at = note_at(m, name);
+	if (at == m->notes)
+		rc = err_set(e, E_STORE_ABSENT, 0, "%s", name);
+	else
+		rc = buf_add(out, m->note[at].bytes.p, m->note[at].bytes.len, e);
+	(void)pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+/* The n-th name; no lock is held while the caller is told. */
+static bool
+note_name(struct mem_store *m, size_t n, char name[static NOTE_NAME_MAX])
+{
+	bool there;
+
+	(void)pthread_mutex_lock(&m->lock);
+	there = n < m->notes;
+	if (there)
+		memcpy(name, m->note[n].name, NOTE_NAME_MAX);
+	(void)pthread_mutex_unlock(&m->lock);
+	return there;
+}
+
+static enum ecode
+mem_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name, struct err *e),
+	void *arg, struct err *e)
+{
+	char name[NOTE_NAME_MAX];
+	enum ecode rc = E_OK;
+
+	for (size_t i = 0; rc == E_OK && note_name(mem_of(st), i, name); i++)
+		rc = each(arg, name, e);
+	return rc;
+}
+
+static enum ecode
+mem_note_erase(struct store *st, const char *name, struct err *e)
+{
+	struct mem_store *m = mem_of(st);
+	size_t at;
+
+	(void)e;
+	(void)pthread_mutex_lock(&m->lock);
+	at = note_at(m, name);
+	if (at < m->notes) {
+		buf_done(&m->note[at].bytes);
+		m->notes--;
+		memmove(&m->note[at], &m->note[at + 1], (m->notes - at) * sizeof(m->note[0]));
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+	return E_OK;
+}
+
+static enum ecode
+mem_probe(struct store *st, struct store_health *out, struct err *e)
+{
+	(void)st;
+	(void)e;
+	*out = (struct store_health){ .probed = true, .noreplace = true };
+	return E_OK;
+}
+
 static void
 mem_close(struct store *st)
 {
 	struct mem_store *m = mem_of(st);
+
+	for (size_t i = 0; i < m->notes; i++)
+		buf_done(&m->note[i].bytes);
 
 	for (size_t i = 0; i < m->n; i++)
 		buf_done(&m->v[i].bytes);
@@ -256,6 +379,11 @@ static const struct store_ops mem_ops = {
 	.erase = mem_erase,
 	.prepare = mem_prepare,
 	.close = mem_close,
+	.note_put = mem_note_put,
+	.note_get = mem_note_get,
+	.note_list = mem_note_list,
+	.note_erase = mem_note_erase,
+	.probe = mem_probe,
 };
 
 enum ecode

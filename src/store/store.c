@@ -165,6 +165,84 @@ store_list_all(struct store *st, enum okind kind, struct store_listing *out, str
 	return E_OK;
 }
 
+/* ---- notes, health ---- */
+
+static bool
+is_note_char(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       c == '-';
+}
+
+bool
+note_name_valid(const char *name)
+{
+	const char *id = name + strlen(NOTE_PREFIX);
+	size_t len;
+
+	if (strncmp(name, NOTE_PREFIX, strlen(NOTE_PREFIX)) != 0)
+		return false;
+	len = strnlen(id, NOTE_ID_MAX + 1);
+	if (len == 0 || len > NOTE_ID_MAX || strstr(id, "-tmp-") != NULL)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!is_note_char(id[i]))
+			return false;
+	return true;
+}
+
+bool
+store_has_notes(const struct store *st)
+{
+	return st->ops->note_put != NULL;
+}
+
+enum ecode
+store_note_put(struct store *st, const char *name, struct slice bytes, struct err *e)
+{
+	invariant(note_name_valid(name));
+	return store_has_notes(st) ? st->ops->note_put(st, name, bytes, e) : E_OK;
+}
+
+enum ecode
+store_note_get(struct store *st, const char *name, struct buf *out, struct err *e)
+{
+	invariant(note_name_valid(name));
+	if (store_has_notes(st))
+		return st->ops->note_get(st, name, out, e);
+	return err_set(e, E_STORE_ABSENT, 0, "%s: this store keeps no notes", name);
+}
+
+enum ecode
+store_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name, struct err *e),
+	void *arg, struct err *e)
+{
+	return store_has_notes(st) ? st->ops->note_list(st, each, arg, e) : E_OK;
+}
+
+enum ecode
+store_note_erase(struct store *st, const char *name, struct err *e)
+{
+	invariant(note_name_valid(name));
+	return store_has_notes(st) ? st->ops->note_erase(st, name, e) : E_OK;
+}
+
+enum ecode
+store_probe(struct store *st, struct store_health *out, struct err *e)
+{
+	*out = (struct store_health){ 0 };
+	return st->ops->probe == NULL ? E_OK : st->ops->probe(st, out, e);
+}
+
+void
+store_go_cold(struct store *st, const struct oname *name)
+{
+	if (st->ops->go_cold != NULL)
+		st->ops->go_cold(st, name);
+}
+
+/* ---- opening ---- */
+
 /* Length of "scheme" before a colon, or 0: a slash before the colon makes it a path. */
 static size_t
 scheme_len(const char *location)

@@ -29,6 +29,27 @@ struct oname {
 void oname_text(const struct oname *name, char out[static ONAME_TEXT_MAX]);
 const char *okind_dir(enum okind kind); /* "data", "keys", …; "config" */
 
+/*
+ * Notes: small foreign objects in the root of a vault, for people and programs
+ * that look at it while, or after, something was under way.  restic passes
+ * them over.  A name is NOTE_PREFIX and then 1 … NOTE_ID_MAX of [A-Za-z0-9-],
+ * without "-tmp-", which marks temporaries.
+ */
+#define NOTE_PREFIX   ".incomplete-"
+#define NOTE_ID_MAX   64
+/* with the prefix and the NUL */
+#define NOTE_NAME_MAX (sizeof(NOTE_PREFIX) + NOTE_ID_MAX)
+bool note_name_valid(const char *name) must_check;
+
+/* What a probe found; all false when the store has nothing to probe. */
+struct store_health {
+	bool probed;
+	bool keeps_modes;   /* the file system keeps permissions; else they were not judged */
+	bool noreplace;     /* it knows RENAME_NOREPLACE */
+	bool shared;        /* made to be shared with its group */
+	unsigned leftovers; /* of interrupted probes, removed now */
+};
+
 struct store;
 struct store_entry {
 	struct id id;
@@ -63,6 +84,20 @@ struct store_ops {
 	/* Make the directories.  Existing ones are fine. */
 	enum ecode (*prepare)(struct store *st, struct err *e);
 	void (*close)(struct store *st);
+	/* What follows may be NULL: no notes, nothing to probe, no cache. */
+	/* Replaces at once and durably.  refuses as put */
+	enum ecode (*note_put)(
+		struct store *st, const char *name, struct slice bytes, struct err *e);
+	/* Append all of it, bounded by out->limit (E_LIMIT).  refuses: E_STORE_ABSENT, E_STORE_READ */
+	enum ecode (*note_get)(struct store *st, const char *name, struct buf *out, struct err *e);
+	/* Any order; no vault: none.  E_STORE_READ */
+	enum ecode (*note_list)(struct store *st,
+		enum ecode (*each)(void *arg, const char *name, struct err *e), void *arg,
+		struct err *e);
+	/* Absent counts as erased; temporaries of that note go too.  E_STORE_ERASE, E_STORE_RDONLY */
+	enum ecode (*note_erase)(struct store *st, const char *name, struct err *e);
+	enum ecode (*probe)(struct store *st, struct store_health *out, struct err *e);
+	void (*go_cold)(struct store *st, const struct oname *name);
 };
 struct store {
 	const struct store_ops *ops;
@@ -84,6 +119,30 @@ enum ecode store_list(struct store *st, enum okind kind,
 	struct err *e) must_check;
 enum ecode store_prepare(struct store *st, struct err *e) must_check;
 void store_close(struct store **st);
+
+/*
+ * Notes (see above).  A name that is not one is our own defect (invariant).
+ * Without notes: put and erase do nothing, get finds nothing, list is empty.
+ */
+bool store_has_notes(const struct store *st);
+enum ecode store_note_put(
+	struct store *st, const char *name, struct slice bytes, struct err *e) must_check;
+enum ecode store_note_get(
+	struct store *st, const char *name, struct buf *out, struct err *e) must_check;
+enum ecode store_note_list(struct store *st,
+	enum ecode (*each)(void *arg, const char *name, struct err *e), void *arg,
+	struct err *e) must_check;
+enum ecode store_note_erase(struct store *st, const char *name, struct err *e) must_check;
+
+/*
+ * Does this place do what a commit needs (DV-23, DV-36)?  Writes, syncs, reads
+ * back, renames and removes a file of its own; looks at the directories and
+ * their permissions.  Nothing of the vault is changed.
+ * refuses: E_STORE_PROBE, E_STORE_ATOMIC, E_STORE_DRIFT; E_STORE_SPACE when it is only full
+ */
+enum ecode store_probe(struct store *st, struct store_health *out, struct err *e) must_check;
+/* The next get is to come from the medium, as far as that can be arranged.  Never refuses. */
+void store_go_cold(struct store *st, const struct oname *name);
 
 /* A list of entries in memory, sorted by id. */
 struct store_listing {

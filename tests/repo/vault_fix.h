@@ -231,6 +231,43 @@ fix_prepare(struct store *st, struct err *e)
 	return store_prepare(fix_of_store(st)->mem, e);
 }
 
+static inline enum ecode
+fix_note_put(struct store *st, const char *name, struct slice bytes, struct err *e)
+{
+	return store_note_put(fix_of_store(st)->mem, name, bytes, e);
+}
+
+static inline enum ecode
+fix_note_get(struct store *st, const char *name, struct buf *out, struct err *e)
+{
+	return store_note_get(fix_of_store(st)->mem, name, out, e);
+}
+
+static inline enum ecode
+fix_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name, struct err *e),
+	void *arg, struct err *e)
+{
+	return store_note_list(fix_of_store(st)->mem, each, arg, e);
+}
+
+static inline enum ecode
+fix_note_erase(struct store *st, const char *name, struct err *e)
+{
+	return store_note_erase(fix_of_store(st)->mem, name, e);
+}
+
+static inline enum ecode
+fix_probe(struct store *st, struct store_health *out, struct err *e)
+{
+	return store_probe(fix_of_store(st)->mem, out, e);
+}
+
+static inline void
+fix_go_cold(struct store *st, const struct oname *name)
+{
+	store_go_cold(fix_of_store(st)->mem, name);
+}
+
 static inline void
 fix_st_close(struct store *st)
 {
@@ -248,8 +285,21 @@ fix_fresh_index(struct fix *f)
 static inline struct fix *
 fix_open(unsigned version)
 {
-	static const struct store_ops ops = { fix_put, fix_get, fix_stat, fix_list, fix_erase,
-		fix_prepare, fix_st_close };
+	static const struct store_ops ops = {
+		.put = fix_put,
+		.get = fix_get,
+		.stat = fix_stat,
+		.list = fix_list,
+		.erase = fix_erase,
+		.prepare = fix_prepare,
+		.close = fix_st_close,
+		.note_put = fix_note_put,
+		.note_get = fix_note_get,
+		.note_list = fix_note_list,
+		.note_erase = fix_note_erase,
+		.probe = fix_probe,
+		.go_cold = fix_go_cold,
+	};
 	struct fix *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);

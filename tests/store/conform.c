@@ -263,6 +263,91 @@ kinds_do_not_mix(struct store *st)
 	erase(st, &a);
 }
 
+struct note_names {
+	unsigned n, stop_at;
+	char name[8][NOTE_NAME_MAX];
+};
+
+static enum ecode
+collect_note(void *arg, const char *name, struct err *e)
+{
+	struct note_names *l = arg;
+
+	assert_true(l->n < 8);
+	(void)snprintf(l->name[l->n++], NOTE_NAME_MAX, "%s", name);
+	return l->n == l->stop_at ? err_set(e, E_LOCKED, 0, "by this test") : E_OK;
+}
+
+static unsigned
+count_notes(struct store *st)
+{
+	struct note_names l = { 0 };
+	struct err e;
+
+	assert_int_equal(store_note_list(st, collect_note, &l, &e), E_OK);
+	return l.n;
+}
+
+static void
+expect_note(struct store *st, const char *name, const char *want)
+{
+	autoclean(buf_done) struct buf out = buf_limit(2 + strlen(want));
+	struct err e;
+
+	assert_int_equal(buf_add_str(&out, "##", &e), E_OK); /* appended, exactly to the limit */
+	assert_int_equal(store_note_get(st, name, &out, &e), E_OK);
+	assert_int_equal(out.len, 2 + strlen(want));
+	assert_memory_equal(out.p, "##", 2);
+	assert_memory_equal(out.p + 2, want, strlen(want));
+}
+
+static void
+notes(struct store *st)
+{
+	static const char one[] = NOTE_PREFIX "20261121T031522Z-5e0c7a11", two[] = NOTE_PREFIX "b";
+	autoclean(buf_done) struct buf small = buf_limit(5);
+	struct note_names l = { .stop_at = 1 };
+	struct err e;
+
+	assert_true(store_has_notes(st));
+	assert_int_equal(count_notes(st), 0);
+	assert_int_equal(store_note_get(st, one, &small, &e), E_STORE_ABSENT);
+	assert_int_equal(store_note_put(st, one, text("a longer first text"), &e), E_OK);
+	expect_note(st, one, "a longer first text");
+	assert_int_equal(store_note_put(st, one, text("second"), &e), E_OK); /* replaced */
+	assert_int_equal(store_note_put(st, two, text(""), &e), E_OK);
+	expect_note(st, one, "second");
+	expect_note(st, two, "");
+	assert_int_equal(store_note_get(st, one, &small, &e), E_LIMIT);
+	assert_int_equal(small.len, 0);
+	assert_int_equal(count_notes(st), 2);
+	assert_int_equal(store_note_list(st, collect_note, &l, &e), E_LOCKED);
+	assert_int_equal(l.n, 1);
+	assert_int_equal(store_note_erase(st, one, &e), E_OK);
+	assert_int_equal(store_note_erase(st, one, &e), E_OK); /* absent counts as erased */
+	assert_int_equal(count_notes(st), 1);
+	expect_note(st, two, "");
+	assert_int_equal(store_note_erase(st, two, &e), E_OK);
+	assert_int_equal(count_notes(st), 0);
+}
+
+static void
+health(struct store *st)
+{
+	struct store_health h = { 0 };
+	struct oname name = conform_name(O_PACK, 0x21, 1);
+	struct err e;
+
+	assert_int_equal(store_probe(st, &h, &e), E_OK);
+	assert_true(h.probed);
+	assert_int_equal(h.leftovers, 0);
+	store_go_cold(st, &name); /* not there: nothing happens */
+	put_text(st, &name, "read again");
+	store_go_cold(st, &name);
+	expect(st, &name, "read again");
+	erase(st, &name);
+}
+
 void
 conform_run(struct store *st)
 {
@@ -280,4 +365,6 @@ conform_run(struct store *st)
 	listings(st);
 	listing_stops_at_a_refusal(st);
 	kinds_do_not_mix(st);
+	notes(st);
+	health(st);
 }

@@ -99,6 +99,24 @@ test_opening_touches_nothing(void **state)
 }
 
 static void
+test_note_names(void **state)
+{
+	static const char *const good[] = { ".incomplete-a",
+		".incomplete-20261121T031522Z-5e0c7a11", ".incomplete--", ".incomplete-tmp-1",
+		".incomplete-0123456789012345678901234567890123456789012345678901234567890123" };
+	static const char *const bad[] = { "", ".incomplete", ".incomplete-", ".incomplete-a/b",
+		".incomplete-..", ".incomplete-a b", ".incomplete-a-tmp-17", "config", "a",
+		".incomplete-\xc3\xa4", ".incomplete-a\n", "x.incomplete-a",
+		".incomplete-01234567890123456789012345678901234567890123456789012345678901234" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		assert_true(note_name_valid(good[i]));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(note_name_valid(bad[i]));
+}
+
+static void
 test_conform_mem(void **state)
 {
 	struct store *st = NULL;
@@ -355,6 +373,7 @@ main(void)
 		cmocka_unit_test(test_locations),
 		cmocka_unit_test(test_foreign_locations_are_refused),
 		cmocka_unit_test(test_opening_touches_nothing),
+		cmocka_unit_test(test_note_names),
 		cmocka_unit_test(test_conform_mem),
 		cmocka_unit_test(test_conform_local),
 		cmocka_unit_test(test_conform_local_without_any_directory),

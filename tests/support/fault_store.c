@@ -16,19 +16,20 @@ mode_ops(enum fault_store_mode mode)
 	case STORE_REFUSE:
 		return ~0U;
 	case STORE_LOSE_ACK:
-		return OP_BIT(OP_PUT) | OP_BIT(OP_ERASE);
+		return OP_BIT(OP_PUT) | OP_BIT(OP_ERASE) | OP_BIT(OP_NOTE_PUT) |
+		       OP_BIT(OP_NOTE_ERASE);
 	case STORE_CUT:
 		return OP_BIT(OP_GET) | OP_BIT(OP_LIST);
 	case STORE_CUT_LIST:
 		return OP_BIT(OP_LIST);
 	case STORE_FLIP:
-		return OP_BIT(OP_GET);
+		return OP_BIT(OP_GET) | OP_BIT(OP_NOTE_GET);
 	}
 	return 0; /* not reached: -Wswitch-enum proves the list above */
 }
 
 static bool
-covers(const struct fault_store_plan *plan, enum store_op op, enum okind kind)
+covers(const struct fault_store_plan *plan, enum store_op op, unsigned kind)
 {
 	unsigned ops = mode_ops(plan->mode) & (plan->ops == 0 ? ~0U : plan->ops);
 
@@ -38,7 +39,7 @@ covers(const struct fault_store_plan *plan, enum store_op op, enum okind kind)
 
 /* Count the call; true when the fault is to happen now. */
 static bool
-enter(struct fault_store *f, enum store_op op, enum okind kind)
+enter(struct fault_store *f, enum store_op op, unsigned kind)
 {
 	bool fire = false;
 
@@ -165,6 +166,75 @@ fs_prepare(struct store *st, struct err *e)
 	return store_prepare(f->under, e);
 }
 
+static enum ecode
+fs_note_put(struct store *st, const char *name, struct slice bytes, struct err *e)
+{
+	struct fault_store *f = fault_of(st);
+	bool fire = enter(f, OP_NOTE_PUT, KIND_NOTE);
+	enum ecode rc;
+
+	if (fire && f->plan.mode == STORE_REFUSE)
+		return refuse(f, "note_put", e);
+	rc = store_note_put(f->under, name, bytes, e);
+	return rc == E_OK && fire ? refuse(f, "the answer of note_put", e) : rc;
+}
+
+static enum ecode
+fs_note_get(struct store *st, const char *name, struct buf *out, struct err *e)
+{
+	struct fault_store *f = fault_of(st);
+	bool fire = enter(f, OP_NOTE_GET, KIND_NOTE);
+	size_t before = out->len;
+	enum ecode rc;
+
+	if (fire && f->plan.mode == STORE_REFUSE)
+		return refuse(f, "note_get", e);
+	rc = store_note_get(f->under, name, out, e);
+	if (rc == E_OK && fire && out->len > before)
+		out->p[before + (out->len - before) / 2] ^= 1;
+	return rc;
+}
+
+static enum ecode
+fs_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name, struct err *e),
+	void *arg, struct err *e)
+{
+	struct fault_store *f = fault_of(st);
+
+	if (enter(f, OP_NOTE_LIST, KIND_NOTE))
+		return refuse(f, "note_list", e);
+	return store_note_list(f->under, each, arg, e);
+}
+
+static enum ecode
+fs_note_erase(struct store *st, const char *name, struct err *e)
+{
+	struct fault_store *f = fault_of(st);
+	bool fire = enter(f, OP_NOTE_ERASE, KIND_NOTE);
+	enum ecode rc;
+
+	if (fire && f->plan.mode == STORE_REFUSE)
+		return refuse(f, "note_erase", e);
+	rc = store_note_erase(f->under, name, e);
+	return rc == E_OK && fire ? refuse(f, "the answer of note_erase", e) : rc;
+}
+
+static enum ecode
+fs_probe(struct store *st, struct store_health *out, struct err *e)
+{
+	struct fault_store *f = fault_of(st);
+
+	if (enter(f, OP_PROBE, KIND_NOTE))
+		return refuse(f, "probe", e);
+	return store_probe(f->under, out, e);
+}
+
+static void
+fs_go_cold(struct store *st, const struct oname *name)
+{
+	store_go_cold(fault_of(st)->under, name);
+}
+
 static void
 fs_close(struct store *st)
 {
@@ -184,6 +254,12 @@ static const struct store_ops fault_ops = {
 	.erase = fs_erase,
 	.prepare = fs_prepare,
 	.close = fs_close,
+	.note_put = fs_note_put,
+	.note_get = fs_note_get,
+	.note_list = fs_note_list,
+	.note_erase = fs_note_erase,
+	.probe = fs_probe,
+	.go_cold = fs_go_cold,
 };
 
 struct fault_store *

@@ -16,17 +16,23 @@ enum store_op {
 	OP_STAT,
 	OP_LIST,
 	OP_ERASE,
-	OP_PREPARE
+	OP_PREPARE,
+	OP_NOTE_PUT,
+	OP_NOTE_GET,
+	OP_NOTE_LIST,
+	OP_NOTE_ERASE,
+	OP_PROBE
 };
-#define OP_COUNT   6
+#define OP_COUNT   11
 #define OP_BIT(op) (1U << (op))
+#define KIND_NOTE  O_KINDS /* notes and the probe are of no kind */
 
 enum fault_store_mode {
 	STORE_REFUSE,   /* nothing happens; the plan's code */
-	STORE_LOSE_ACK, /* put, erase: it happens, and the plan's code is given */
+	STORE_LOSE_ACK, /* put, erase, also of notes: it happens, and the plan's code is given */
 	STORE_CUT, /* get: half of the bytes, called E_OK; list: half of the entries, called E_OK */
 	STORE_CUT_LIST, /* list: half of the entries are told, then the plan's code */
-	STORE_FLIP,     /* get: one bit is wrong, called E_OK */
+	STORE_FLIP,     /* get, also of a note: one bit is wrong, called E_OK */
 };
 
 struct fault_store_plan {
@@ -35,7 +41,7 @@ struct fault_store_plan {
 	enum fault_store_mode mode;
 	enum ecode code;
 	unsigned ops;   /* OP_BIT; 0: all the mode can act on */
-	unsigned kinds; /* bit per enum okind; 0: all */
+	unsigned kinds; /* bit per enum okind, KIND_NOTE; 0: all */
 };
 
 struct fault_store {

@@ -81,6 +81,43 @@ shim_prepare(struct store *st, struct err *e)
 	return store_prepare(((struct store_shim *)st)->below, e);
 }
 
+static inline enum ecode
+shim_note_put(struct store *st, const char *name, struct slice bytes, struct err *e)
+{
+	return store_note_put(((struct store_shim *)st)->below, name, bytes, e);
+}
+
+static inline enum ecode
+shim_note_get(struct store *st, const char *name, struct buf *out, struct err *e)
+{
+	return store_note_get(((struct store_shim *)st)->below, name, out, e);
+}
+
+static inline enum ecode
+shim_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name, struct err *e),
+	void *arg, struct err *e)
+{
+	return store_note_list(((struct store_shim *)st)->below, each, arg, e);
+}
+
+static inline enum ecode
+shim_note_erase(struct store *st, const char *name, struct err *e)
+{
+	return store_note_erase(((struct store_shim *)st)->below, name, e);
+}
+
+static inline enum ecode
+shim_probe(struct store *st, struct store_health *out, struct err *e)
+{
+	return store_probe(((struct store_shim *)st)->below, out, e);
+}
+
+static inline void
+shim_go_cold(struct store *st, const struct oname *name)
+{
+	store_go_cold(((struct store_shim *)st)->below, name);
+}
+
 static inline void
 shim_close(struct store *st)
 {
@@ -98,6 +135,12 @@ store_shim_init(struct store_shim *s, struct store *below)
 		.erase = shim_erase,
 		.prepare = shim_prepare,
 		.close = shim_close,
+		.note_put = shim_note_put,
+		.note_get = shim_note_get,
+		.note_list = shim_note_list,
+		.note_erase = shim_note_erase,
+		.probe = shim_probe,
+		.go_cold = shim_go_cold,
 	};
 
 	*s = (struct store_shim){ .st = { .ops = &ops, .location = "shim:", .connections = 1 },
