@@ -70,7 +70,8 @@ enum ecaller {
 
 #define ERR_DETAIL_BYTES 768 /* NUL included; longer text is cut */
 #define ERR_NOTE_BYTES   256 /* NUL included */
-#define ERR_NOTES_MAX    4   /* later notes are dropped, the first say most */
+#define ERR_NOTES_MAX \
+	6 /* five paths and how many more; later notes are dropped, the first say most */
 
 struct err {
 	enum ecode code;

@@ -21,9 +21,9 @@ on_problem(void *arg, const struct problem *p)
 	problems_add(&j->problems, p);
 	if (j->run == NULL)
 		return;
-	run_item(j->run, p->fatal_for_item ? RUN_FAILED : RUN_SKIPPED, p->path, p->code, p->why);
+	run_problem(j->run, p->fatal_for_item ? RUN_FAILED : RUN_SKIPPED, p);
 	if (p->can_retry)
-		run_item(j->run, RUN_CAN_RETRY, p->path, p->code, p->why);
+		run_problem(j->run, RUN_CAN_RETRY, p);
 }
 
 static void

@@ -26,26 +26,27 @@ count(struct problems *p, const struct problem *what)
 	(void)pthread_mutex_lock(&p->lock);
 	p->total++;
 	for (unsigned i = 0; group == NULL && i < p->groups; i++) {
-		if (p->group[i].code == what->code && p->group[i].sys == what->sys)
+		if (p->group[i].code == what->code && p->group[i].cause == what->cause)
 			group = &p->group[i];
 	}
 	if (group == NULL && p->groups < PROBLEM_GROUPS_MAX) {
 		group = &p->group[p->groups++];
-		*group = (struct problem_group){ .code = what->code, .sys = what->sys };
+		*group = (struct problem_group){ .code = what->code, .cause = what->cause };
 	}
 	if (group == NULL) {
 		p->other++;
 	} else {
 		group->count++;
-		show = group->shown < PROBLEM_SHOWN_MAX;
+		show = group->shown < PROBLEM_SHOWN_MAX && p->shown < PROBLEM_LINES_MAX;
 		group->shown += show;
+		p->shown += show;
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return show;
 }
 
 static void
-tell_json(struct problems *p, const struct problem *what, const char *why)
+tell_json(struct problems *p, const struct problem *what)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	struct json_out w;
@@ -58,7 +59,7 @@ tell_json(struct problems *p, const struct problem *what, const char *why)
 	json_put_key(&w, "error");
 	json_open_object(&w);
 	json_put_key(&w, "message");
-	json_put_str(&w, why);
+	json_put_str(&w, what->why);
 	json_close_object(&w);
 	json_put_key(&w, "during");
 	json_put_str(&w, what->during);
@@ -66,22 +67,13 @@ tell_json(struct problems *p, const struct problem *what, const char *why)
 	json_put_str(&w, what->path);
 	json_put_key(&w, "refusal_code");
 	json_put_i64(&w, (int64_t)what->code);
+	json_put_key(&w, "error_type");
+	json_put_str(&w, cause_name(what->cause));
+	json_put_key(&w, "can_retry");
+	json_put_bool(&w, what->can_retry);
 	json_close_object(&w);
 	if (json_done(&w, &e) == E_OK && buf_add_byte(&line, '\n', &e) == E_OK)
 		screen_err_bytes(p->screen, line.p, line.len);
-}
-
-/* "open: Permission denied" */
-static const char *
-why_text(const struct problem *what, char *out, size_t size)
-{
-	const char *system = what->sys > 0 ? strerrordesc_np(what->sys) : NULL;
-	int n;
-
-	if (system == NULL || strstr(what->why, system) != NULL)
-		return what->why;
-	n = snprintf(out, size, "%s: %s", what->why, system);
-	return n < 0 ? what->why : out;
 }
 
 void
@@ -89,19 +81,17 @@ problems_add(struct problems *p, const struct problem *what)
 {
 	autoclean(buf_done) struct buf path = buf_limit(LINE_MAX_BYTES),
 				       why = buf_limit(LINE_MAX_BYTES);
-	char text[ERR_DETAIL_BYTES];
 	struct err e;
-	const char *reason = why_text(what, text, sizeof(text));
 	bool show = count(p, what);
 
 	if (p->screen->json) {
-		tell_json(p, what, reason);
+		tell_json(p, what);
 		return;
 	}
 	if (!show)
 		return;
 	if (text_show(&path, what->path, strlen(what->path), &e) == E_OK &&
-		text_show(&why, reason, strlen(reason), &e) == E_OK)
+		text_show(&why, what->why, strlen(what->why), &e) == E_OK)
 		screen_err(p->screen, "%s: %s: %s", what->fatal_for_item ? "problem" : "note",
 			(const char *)path.p, (const char *)why.p);
 }
@@ -116,9 +106,20 @@ problems_end(struct problems *p)
 
 		if (g->count > g->shown)
 			screen_err(p->screen, "and %" PRIu64 " more: %s%s%s", g->count - g->shown,
-				err_row(g->code)->what, g->sys > 0 ? ": " : "",
-				g->sys > 0 ? strerrordesc_np(g->sys) : "");
+				err_row(g->code)->what, g->cause != CAUSE_UNKNOWN ? ": " : "",
+				g->cause != CAUSE_UNKNOWN ? cause_short(g->cause) : "");
 	}
 	if (p->other > 0)
 		screen_err(p->screen, "and %" PRIu64 " of other kinds", p->other);
+}
+
+void
+problems_restart(struct problems *p)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	p->groups = 0;
+	p->shown = 0;
+	p->total = 0;
+	p->other = 0;
+	(void)pthread_mutex_unlock(&p->lock);
 }

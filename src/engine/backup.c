@@ -445,15 +445,17 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 	if (rec->parent != NULL)
 		rec->next.parent = rec->parent->id;
 	rec->next.has_summary = true;
+	if (b->lost.trouble.code != E_OK) {
+		*e = b->lost.trouble;
+		return e->code;
+	}
 	if (lost > 0 && b->on_unreadable == UNREADABLE_REFUSE)
-		return err_set(e, E_SRC_UNREADABLE, 0, "%llu path%s could not be read",
-			(unsigned long long)lost, lost == 1 ? "" : "s");
+		return lost_refusal(b, E_SRC_UNREADABLE, e);
 	rc = gates_after(b, rec, e);
 	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec))
 		rc = save_snapshot(b, rec, out, e);
 	if (rc == E_OK && lost > 0)
-		rc = err_set(e, E_PARTIAL, 0, "%llu path%s could not be read",
-			(unsigned long long)lost, lost == 1 ? "" : "s");
+		rc = lost_refusal(b, E_PARTIAL, e);
 	return rc;
 }
 
@@ -533,10 +535,14 @@ backup_run(
 	b->on_unreadable = args->on_unreadable;
 	pthread_mutex_init(&b->live_lock, NULL);
 	pthread_mutex_init(&b->spare_lock, NULL);
-	rc = open_workers(b, e);
+	b->round = 1;
+	rc = lost_open(b, e);
+	if (rc == E_OK)
+		rc = open_workers(b, e);
 	if (rc == E_OK)
 		rc = run_recorded(b, &rec, out, e);
 	close_workers(b);
+	lost_close(b);
 	pthread_mutex_destroy(&b->live_lock);
 	pthread_mutex_destroy(&b->spare_lock);
 	arena_done(&rec.arena);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/map.h"
 #include "engine/backup.h"
 #include "fs/meta.h"
 #include "fs/walk.h"
@@ -121,6 +122,32 @@ struct worker {
 	struct buf scratch; /* sealed blobs being loaded */
 };
 
+/* Failing paths named in the evidence of a refusal (IX-01). */
+#define LOST_NAMED_MAX 5
+
+struct lost_path {
+	struct lost_path *next;
+	const char *path; /* absolute */
+	enum ecode code;
+	int sys;
+	enum cause cause;
+};
+/* Of one round of the walk. */
+struct lost_list {
+	struct arena arena;
+	struct lost_path *first, *last; /* as they came; the first LOST_KEPT_MAX */
+	size_t kept;
+	struct map by_path; /* of those kept */
+	uint64_t total, can_retry, by_cause[CAUSE_COUNT];
+	struct id digest; /* sum modulo 2^256 of SHA-256(path NUL cause LF), little-endian */
+};
+struct lost {
+	pthread_mutex_t lock;
+	struct blob_codec *hash; /* under the lock */
+	struct lost_list now, past;
+	struct err trouble; /* first refusal while recording; E_OK: none */
+};
+
 struct backup {
 	struct session *s;
 	const struct backup_args *args;
@@ -142,6 +169,8 @@ struct backup {
 	/* Of an interrupted run or an earlier round, durable and indexed: a file it holds unchanged is not read again. */
 	struct id done_tree;
 	bool has_done_tree;
+	struct lost lost;
+	unsigned round;                   /* of the walk; 1 is the first */
 	enum on_unreadable on_unreadable; /* as asked for, or as answered */
 	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,
 		dirs_unmodified;
@@ -176,6 +205,18 @@ enum ecode resume_end(
 /* ---- backup_recover.c: the recovery question ---- */
 /* The walk is over and some paths failed: asks when somebody is there.  *again: walk once more, with b->done_tree. */
 enum ecode recover_ask(struct backup *b, bool *again, struct err *e) must_check;
+
+/* ---- backup_lost.c: which paths could not be taken ---- */
+enum ecode lost_open(struct backup *b, struct err *e) must_check;
+void lost_close(struct backup *b);
+/* Any thread.  What cannot be recorded shows in lost.trouble. */
+void lost_add(struct backup *b, const char *path, const struct err *why, enum cause cause);
+/* The walk begins anew: what was lost becomes what is tried again. */
+void lost_next_round(struct backup *b);
+/* The round before lost this path for a reason that trying again does not change: *why is that reason.  Any thread. */
+bool lost_for_good(struct backup *b, const char *path, struct err *why);
+/* `code` with counts by cause and the first paths as evidence; returns it. */
+enum ecode lost_refusal(struct backup *b, enum ecode code, struct err *e);
 
 /* ---- backup_targets.c: which directories lead to which targets (format document 6.9) ---- */
 struct vnode {
@@ -219,6 +260,8 @@ void job_unpin(struct dir_job *job);
 /* The child is complete: counts it. */
 void child_done(struct dir_job *job, struct child *c);
 void child_problem(struct dir_job *job, const struct child *c, const struct err *why);
+/* Refusals that concern one path only; the run goes on without it. */
+bool backup_concerns_path(enum ecode rc);
 /* True when the refusal concerns this path only: told, and the child is dropped. */
 bool child_refused(struct dir_job *job, struct child *c, const struct err *why);
 

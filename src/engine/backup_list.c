@@ -226,7 +226,12 @@ list_directory(struct dir_job *job, struct err *e)
 		if (!entry->have_meta) {
 			struct err why;
 
-			(void)walk_refusal(&why, entry->sys, "stat", entry->name);
+			rc = walk_refusal(&why, -entry->sys, "stat", entry->name);
+			if (!backup_concerns_path(rc)) {
+				*e = why;
+				return rc;
+			}
+			rc = E_OK;
 			child_problem(job, &job->child[job->n], &why);
 			continue;
 		}
@@ -268,7 +273,11 @@ list_vnode(struct dir_job *job, struct err *e)
 			job->n++;
 			continue;
 		}
-		(void)walk_refusal(&why, sys, "stat", v->abs_path);
+		rc = walk_refusal(&why, sys, "stat", v->abs_path);
+		if (!backup_concerns_path(rc)) {
+			*e = why;
+			return rc;
+		}
 		backup_problem(job->b, v->abs_path, &why);
 	}
 	return E_OK;

@@ -7,32 +7,46 @@
 #include "base/utf8.h"
 #include "engine/backup_internal.h"
 
+/* a detail and a sentence */
+#define PROBLEM_TEXT_MAX (ERR_DETAIL_BYTES + 512)
 #define XATTR_NAME_SHOWN 256 /* NUL included; XATTR_NAME_MAX of Linux is 255 */
 
 /* ---- problems ---- */
 
-static bool
-class_retryable(enum ecode code)
+/* The refusal's own words come first where the cause alone would say too little. */
+static enum ecode
+problem_text(enum cause cause, const struct err *why, struct buf *out, struct err *e)
 {
-	return err_row(code)->caller == CALLER_TRY_AGAIN;
+	struct cause_facts facts = { .detail = why->detail };
+	bool plain = cause != CAUSE_UNKNOWN && why->sys != 0;
+	enum ecode rc = cause_sentence(cause, plain ? NULL : &facts, out, e);
+
+	return rc == E_OK ? buf_add_byte(out, 0, e) : rc;
 }
 
 void
 backup_problem(struct backup *b, const char *path, const struct err *why)
 {
+	autoclean(buf_done) struct buf text = buf_limit(PROBLEM_TEXT_MAX);
 	const struct listener *l = b->s->listener;
+	enum cause cause = cause_of(why->code, why->sys);
+	struct err ignored;
 	struct problem p = {
 		.during = "archival",
 		.path = path,
 		.code = why->code,
 		.sys = why->sys,
+		.cause = cause,
 		.why = why->detail,
 		.fatal_for_item = true,
-		.can_retry = class_retryable(why->code),
+		.can_retry = cause_can_retry(cause),
 	};
 
+	if (problem_text(cause, why, &text, &ignored) == E_OK)
+		p.why = (const char *)text.p;
 	atomic_fetch_add(&b->unreadable, 1);
 	atomic_fetch_add(&l->progress->problems, 1);
+	lost_add(b, path, why, cause);
 	l->problem(l->arg, &p);
 }
 
@@ -40,7 +54,13 @@ void
 backup_warning(struct backup *b, const char *path, enum ecode code, const char *why)
 {
 	const struct listener *l = b->s->listener;
-	struct problem p = { .during = "archival", .path = path, .code = code, .why = why };
+	struct problem p = {
+		.during = "archival",
+		.path = path,
+		.code = code,
+		.cause = cause_of(code, 0),
+		.why = why,
+	};
 
 	l->problem(l->arg, &p);
 }
@@ -171,7 +191,7 @@ xattr_skipped(void *arg, const char *name, int sys)
 	char why[160];
 
 	(void)snprintf(why, sizeof(why), "attribute %.80s was not readable: %s", name,
-		strerror(sys < 0 ? -sys : sys));
+		cause_short(cause_of(E_SRC_IO, sys < 0 ? -sys : sys)));
 	backup_warning(s->job->b, child_path(s->job, s->c, &path), E_SRC_IO, why);
 }
 

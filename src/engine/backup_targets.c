@@ -201,7 +201,11 @@ add_one(struct backup *b, struct arena *a, struct vnode *top, const char *text, 
 	if (sys < 0) {
 		struct err why;
 
-		(void)walk_refusal(&why, sys, "stat", text);
+		rc = walk_refusal(&why, sys, "stat", text);
+		if (!backup_concerns_path(rc)) {
+			*e = why;
+			return rc;
+		}
 		backup_problem(b, text, &why);
 		return E_OK;
 	}
@@ -209,7 +213,7 @@ add_one(struct backup *b, struct arena *a, struct vnode *top, const char *text, 
 	if (*split_root(clean, &root_len) != '\0' && strcmp(clean, ".") != 0)
 		return add_target(b, a, top, clean, true, e);
 	rc = add_entries(b, a, top, clean, e);
-	if (rc == E_SRC_DENIED || rc == E_SRC_IO || rc == E_SRC_MISSING) {
+	if (backup_concerns_path(rc)) {
 		backup_problem(b, text, e);
 		return E_OK;
 	}

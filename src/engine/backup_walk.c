@@ -347,11 +347,11 @@ take_child(struct dir_job *job, struct child *c, enum next_step *step, struct er
 }
 
 /* Refusals that concern one path only; the run goes on without it. */
-static bool
-concerns_path(enum ecode rc)
+bool
+backup_concerns_path(enum ecode rc)
 {
 	return rc == E_SRC_DENIED || rc == E_SRC_IO || rc == E_SRC_CHANGED || rc == E_SRC_MISSING ||
-	       rc == E_SRC_VANISHED;
+	       rc == E_SRC_VANISHED || rc == E_SRC_BUSY;
 }
 
 static void
@@ -372,7 +372,7 @@ child_lost(struct dir_job *job, struct child *c, const struct err *why)
 bool
 child_refused(struct dir_job *job, struct child *c, const struct err *why)
 {
-	if (!concerns_path(why->code))
+	if (!backup_concerns_path(why->code))
 		return false;
 	child_lost(job, c, why);
 	return true;
@@ -435,6 +435,15 @@ plan_descend(struct plan *p, uint32_t number, struct err *e)
 	return E_OK;
 }
 
+/* A later round: what failed for a reason that does not pass by itself is not tried once more (DF-33). */
+static bool
+again_in_vain(struct dir_job *job, const struct child *c, struct err *e)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
+
+	return job->b->round > 1 && lost_for_good(job->b, child_path(job, c, &path), e);
+}
+
 static enum ecode
 plan_child(struct plan *p, uint32_t number, struct err *e)
 {
@@ -453,7 +462,7 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 		atomic_fetch_add(&pr->total_items, 1);
 		atomic_fetch_add(&pr->total_bytes, S_ISREG(c->meta.mode) ? c->meta.size : 0);
 	}
-	rc = take_child(job, c, &step, e);
+	rc = again_in_vain(job, c, e) ? e->code : take_child(job, c, &step, e);
 	if (rc != E_OK)
 		return child_refused(job, c, e) ? E_OK : rc;
 	switch (step) {

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,15 +75,26 @@ restore_tell(struct restore *r, const struct restore_dir *d, const char *name,
 {
 	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2);
 	const struct listener *l = r->s->listener;
+	enum cause cause = cause_of(t->code, t->sys);
 	struct problem problem = {
 		.during = t->during,
 		.code = t->code,
 		.sys = t->sys,
+		.cause = cause,
 		.why = t->why,
 		.fatal_for_item = t->fatal_for_item,
+		.can_retry = t->fatal_for_item && cause_can_retry(cause),
 	};
+	const char *system = t->sys > 0 ? strerrordesc_np(t->sys) : NULL;
+	char why[ERR_DETAIL_BYTES];
 	struct err ignored;
 
+	if (system != NULL && strstr(t->why, system) == NULL) {
+		(void)snprintf(why, sizeof(why), "%s: %s%s", t->why, cause_short(cause),
+			cause == CAUSE_PERMISSION ? ". Run the restore as root if it is needed"
+						  : "");
+		problem.why = why;
+	}
 	/* without memory for the path the problem is told all the same */
 	if (restore_path(d, name, &path, &ignored) != E_OK || path.len == 0)
 		problem.path = name != NULL ? name : "/";

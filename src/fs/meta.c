@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "fs/walk.h"
 
 /* bytes on the stack for the first look: small, because the compiler clears them for every file */
 #define XATTR_PROBE_BYTES 256
@@ -155,11 +156,7 @@ means_none(ssize_t rc)
 static enum ecode
 list_refusal(ssize_t rc, const char *path, struct err *e)
 {
-	enum ecode code = rc == -EACCES || rc == -EPERM ? E_SRC_DENIED : E_SRC_IO;
-
-	if (rc == -ENOMEM)
-		code = E_NOMEM;
-	return err_set(e, code, (int)-rc, "listxattr %s", path != NULL ? path : "(open file)");
+	return walk_refusal(e, (int)rc, "listxattr", path != NULL ? path : "(open file)");
 }
 
 enum ecode

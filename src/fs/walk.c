@@ -48,6 +48,8 @@ walk_refusal(struct err *e, int rc, const char *call, const char *path)
 {
 	enum ecode code = E_SRC_IO;
 
+	if (rc == -ENOMEM)
+		return err_set(e, E_NOMEM, ENOMEM, "%s %s", call, path);
 	switch (-rc) {
 	case ENOENT:
 		code = E_SRC_MISSING;
@@ -56,10 +58,24 @@ walk_refusal(struct err *e, int rc, const char *call, const char *path)
 	case EPERM:
 		code = E_SRC_DENIED;
 		break;
-	case ELOOP:
+	case ELOOP: /* O_NOFOLLOW met a link; from any other call it is a circle of links */
+		code = strcmp(call, "open") == 0 ? E_SRC_CHANGED : E_SRC_IO;
+		break;
 	case ENXIO:
 	case ENOTDIR:
+	case ESTALE:
 		code = E_SRC_CHANGED;
+		break;
+	case EAGAIN: /* open: a lease that its holder does not give back */
+		code = strcmp(call, "open") == 0 ? E_SRC_BUSY : E_SRC_IO;
+		break;
+	case EBUSY:
+	case ETXTBSY:
+		code = E_SRC_BUSY;
+		break;
+	case EMFILE:
+	case ENFILE:
+		code = E_SRC_DESCRIPTORS;
 		break;
 	default:
 		break;

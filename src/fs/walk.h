@@ -32,7 +32,10 @@ enum ecode walk_dir(const struct os *os, int fd, const char *path_for_messages, 
 /* Open a file for reading without following a link, without touching atime where allowed.  E_SRC_* */
 enum ecode walk_open_file(
 	const struct os *os, int dir, const char *name, int *fd, struct err *e) must_check;
-/* The refusal class of -errno `rc` from a source path: E_SRC_MISSING, E_SRC_DENIED, E_SRC_CHANGED (ELOOP, ENXIO…), E_SRC_IO */
+/*
+ * The refusal class of -errno `rc` from a source path: E_SRC_MISSING, E_SRC_DENIED, E_SRC_CHANGED (ELOOP at open, ENXIO…),
+ * E_SRC_BUSY, E_SRC_IO.  E_SRC_DESCRIPTORS and E_NOMEM are about this process, not about the path.
+ */
 enum ecode walk_refusal(struct err *e, int rc, const char *call, const char *path);
 /* The target of a symlink, exact bytes, NUL-terminated (not counted). */
 enum ecode walk_readlink(const struct os *os, int dir, const char *name, struct arena *a,

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include "base/err.h"
+#include "report/cause.h"
 
 /* Counters that the engine raises and a ticker reads; never an event per file. */
 struct progress {
@@ -37,9 +37,10 @@ struct problem {
 	const char *path; /* absolute, or in the snapshot; raw bytes */
 	enum ecode code;
 	int sys;
-	const char *why; /* one sentence */
+	enum cause cause;
+	const char *why; /* one sentence for people, the remedy included; no errno in it */
 	bool fatal_for_item; /* false: the item was handled, something about it was not (an attribute) */
-	bool can_retry;
+	bool can_retry;      /* false for a warning too: there is nothing to try again */
 };
 /* One item done, for -v and verbose_status. */
 enum item_action {

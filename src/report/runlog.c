@@ -258,27 +258,26 @@ item_status(enum run_list list)
 
 /* DF-31's per-path record */
 static enum ecode
-item_line(enum run_list list, const char *path, enum ecode code, const char *why, struct buf *line,
-	struct err *e)
+item_line(enum run_list list, const struct problem *p, struct buf *line, struct err *e)
 {
-	const struct err_row *row = err_row(code);
+	const char *type = p->cause != CAUSE_UNKNOWN ? cause_name(p->cause)
+						     : eclass_name(err_row(p->code)->class);
 	struct json_out w;
 
 	json_begin(&w, line);
 	json_open_object(&w);
 	json_put_key(&w, "path");
-	json_put_str(&w, path);
+	json_put_str(&w, p->path);
 	json_put_key(&w, "status");
 	json_put_str(&w, item_status(list));
 	json_put_key(&w, "error_type");
-	json_put_str(&w, code == E_OK ? NULL : eclass_name(row->class));
+	json_put_str(&w, p->code == E_OK ? NULL : type);
 	json_put_key(&w, "error_code");
-	json_put_i64(&w, (int64_t)code);
+	json_put_i64(&w, (int64_t)p->code);
 	json_put_key(&w, "error_message");
-	json_put_str(&w, why);
+	json_put_str(&w, p->why);
 	json_put_key(&w, "can_retry");
-	json_put_bool(
-		&w, list == RUN_CAN_RETRY || (code != E_OK && row->caller == CALLER_TRY_AGAIN));
+	json_put_bool(&w, p->can_retry);
 	json_close_object(&w);
 	return json_done(&w, e);
 }
@@ -317,12 +316,12 @@ roll_keep(struct roll *roll, const struct buf *line)
 }
 
 void
-run_item(struct run *r, enum run_list list, const char *path, enum ecode code, const char *why)
+run_problem(struct run *r, enum run_list list, const struct problem *p)
 {
 	autoclean(buf_done) struct buf line = buf_limit(RUN_LINE_MAX_BYTES);
 	struct roll *roll = &r->roll[list];
 	struct err trouble;
-	enum ecode rc = item_line(list, path, code, why, &line, &trouble);
+	enum ecode rc = item_line(list, p, &line, &trouble);
 
 	(void)pthread_mutex_lock(&r->lock);
 	roll->total++;
@@ -332,6 +331,43 @@ run_item(struct run *r, enum run_list list, const char *path, enum ecode code, c
 		rc = roll_write(r, list, &line, &trouble);
 	if (rc != E_OK && r->trouble.code == E_OK)
 		r->trouble = trouble;
+	(void)pthread_mutex_unlock(&r->lock);
+}
+
+void
+run_item(struct run *r, enum run_list list, const char *path, enum ecode code, const char *why)
+{
+	struct problem p = {
+		.path = path,
+		.code = code,
+		.cause = cause_of(code, 0),
+		.why = why,
+		.can_retry = list == RUN_CAN_RETRY,
+	};
+
+	run_problem(r, list, &p);
+}
+
+static void
+roll_restart(struct run *r, struct roll *roll)
+{
+	int sys = roll->fd < 0 ? 0 : r->os->ftruncate(r->os, roll->fd, 0);
+
+	if (sys < 0 && r->trouble.code == E_OK)
+		(void)io_refusal(&r->trouble, E_REPORT_WRITE, sys, "ftruncate", "a list");
+	roll->total = 0;
+	roll->listed = 0;
+	roll->inlined = 0;
+	buf_clear(&roll->head);
+}
+
+void
+run_lists_restart(struct run *r)
+{
+	(void)pthread_mutex_lock(&r->lock);
+	roll_restart(r, &r->roll[RUN_FAILED]);
+	roll_restart(r, &r->roll[RUN_SKIPPED]);
+	roll_restart(r, &r->roll[RUN_CAN_RETRY]);
 	(void)pthread_mutex_unlock(&r->lock);
 }
 

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "os/os.h"
+#include "report/event.h"
 
 #define RUN_ID_MAX    32    /* NUL included */
 #define RUNS_KEPT_MAX 200   /* folders; the oldest beyond are removed when a run begins */
@@ -37,6 +38,10 @@ enum run_list {
 };
 void run_item(
 	struct run *r, enum run_list list, const char *path, enum ecode code, const char *why);
+/* The same from the engine's own record: error_type is the cause's name where it is known, else the class of the refusal. */
+void run_problem(struct run *r, enum run_list list, const struct problem *p);
+/* What failed is tried again from here on: failed, skipped and can_retry begin anew, `completed` stays. */
+void run_lists_restart(struct run *r);
 
 struct run_counts { /* catalogue B1 */
 	uint64_t scanned_files, selected_files, uploaded_files, downloaded_files, failed_files;

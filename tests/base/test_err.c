@@ -53,7 +53,7 @@ test_first_notes_stay(void **state)
 		err_note(&e, "note %u", i);
 	assert_int_equal(e.notes, ERR_NOTES_MAX);
 	assert_string_equal(e.note[0], "note 0");
-	assert_string_equal(e.note[ERR_NOTES_MAX - 1], "note 3");
+	assert_string_equal(e.note[ERR_NOTES_MAX - 1], "note 5");
 	assert_int_equal(e.code, E_LIMIT);
 	err_note(NULL, "nobody listens");
 	(void)err_set(&e, E_NOMEM, 0, "again");

@@ -534,16 +534,19 @@ def destinations(lab):
         """)
     lab.refused("a source that is not there", ["-r", "vault", "backup", "src", "absent"], 20, """
         backup of src and 1 more into vault, run RUN
-        problem: absent: stat absent: No such file or directory
+        problem: absent: it is not there. It may have been deleted, renamed or not be mounted: check the path, or take it off the list
         refused: some source paths could not be read, so no snapshot was made (source-unreadable, SEV-2, code 5001)
           what     backup of src and 1 more into vault
-          why      1 path could not be read
-          evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
-          next     1. Fix the permission, exclude the paths by name, or add --on-unreadable record.
+          why      1 path could not be read: 1 not there; files saved well: 1
+          evidence absent: not there
+                   run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
+          next     1. Fix what keeps the paths from being read.
+                   2. Or leave them out by name: add --exclude PATH.
+                   3. Or accept a partial snapshot: add --on-unreadable record.
         """)
     lab.refused("no source that is there", ["-r", "vault", "backup", "absent"], 20, """
         backup of absent into vault, run RUN
-        problem: absent: stat absent: No such file or directory
+        problem: absent: it is not there. It may have been deleted, renamed or not be mounted: check the path, or take it off the list
         refused: a source path does not exist (source-unreadable, SEV-2, code 3000)
           what     backup of absent into vault
           why      the only source given is not there
@@ -605,22 +608,26 @@ def unreadable(lab, before):
     check(lab.run("-r", "theirs/vault", "init", **global_words).returncode == 0, "a vault of another user")
     lab.refused("a file that may not be read", ["-r", "theirs/vault", "backup", "src"], 20, """
         backup of src into theirs/vault, run RUN
-        problem: TOP/src/secret: open secret: Permission denied
+        problem: TOP/src/secret: permission denied. Run as a user who may read it (sudo), or leave it out with --exclude
         refused: some source paths could not be read, so no snapshot was made (source-unreadable, SEV-2, code 5001)
           what     backup of src into theirs/vault
-          why      1 path could not be read
-          evidence run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
-          next     1. Fix the permission, exclude the paths by name, or add --on-unreadable record.
+          why      1 path could not be read: 1 permission denied; files saved well: 1
+          evidence TOP/src/secret: permission denied
+                   run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
+          next     1. Fix what keeps the paths from being read.
+                   2. Or leave them out by name: add --exclude PATH.
+                   3. Or accept a partial snapshot: add --on-unreadable record.
         """, **global_words)
     check(not any((lab.work / "theirs/vault/snapshots").iterdir()), "a file that may not be read: no snapshot was made")
     lab.refused("a file that may not be read, recorded", ["-r", "theirs/vault", "backup", "src", "--on-unreadable", "record"], 3,
                 """
                     backup of src into theirs/vault, run RUN
-                    problem: TOP/src/secret: open secret: Permission denied
+                    problem: TOP/src/secret: permission denied. Run as a user who may read it (sudo), or leave it out with --exclude
                     incomplete: the snapshot was made without some unreadable paths (partial, SEV-2, code 5003)
                       what     backup of src into theirs/vault
-                      why      1 path could not be read
-                      evidence run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
+                      why      1 path could not be read: 1 permission denied; files saved well: 1
+                      evidence TOP/src/secret: permission denied
+                               run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
                       next     1. Look at the list, fix the permissions, and back up again.
                     """, **global_words)
     check(len(list((lab.work / "theirs/vault/snapshots").iterdir())) == 2, "a file that may not be read, recorded: snapshots were made")

@@ -331,7 +331,7 @@ refusals_of_the_list(void **state)
 		enum ecode code;
 	} rows[] = { { ENOTSUP, E_OK }, { EOPNOTSUPP, E_OK }, { ENODATA, E_OK },
 		{ EACCES, E_SRC_DENIED }, { EPERM, E_SRC_DENIED }, { EIO, E_SRC_IO },
-		{ ENOENT, E_SRC_IO } };
+		{ ENOENT, E_SRC_MISSING }, { ESTALE, E_SRC_CHANGED } };
 	struct fixture *f = *state;
 	autoclean(arena_done) struct arena a = arena_limit(TEST_ARENA);
 

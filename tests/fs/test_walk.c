@@ -251,7 +251,8 @@ a_partial_listing_is_never_given(void **state)
 		int error;
 		enum ecode code;
 	} rows[] = { { EIO, E_SRC_IO }, { EACCES, E_SRC_DENIED }, { ENOENT, E_SRC_MISSING },
-		{ ESTALE, E_SRC_IO } };
+		{ ESTALE, E_SRC_CHANGED }, { EAGAIN, E_SRC_IO }, { EBUSY, E_SRC_BUSY },
+		{ EMFILE, E_SRC_DESCRIPTORS }, { ENOMEM, E_NOMEM } };
 	const struct fixture *f = *state;
 	autoclean(arena_done) struct arena a = arena_limit(LIST_ARENA);
 	struct walk_list list = { .n = 77 };

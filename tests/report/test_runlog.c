@@ -285,7 +285,7 @@ test_report_of_a_refusal(void **state)
 	assert_non_null(strstr((char *)text.p, "while storing a pack"));
 	assert_non_null(strstr((char *)text.p, "\"failedFiles\":2"));
 	assert_non_null(strstr((char *)text.p,
-		"\"path\":\"/home/a\\ufffd\",\"status\":\"failed\",\"error_type\":\"source-unreadable\""));
+		"\"path\":\"/home/a\\ufffd\",\"status\":\"failed\",\"error_type\":\"permission\""));
 	assert_non_null(strstr((char *)text.p, "\"can_retry\":[{\"path\":\"/home/b\""));
 	assert_non_null(strstr((char *)text.p, "\"argv\":[\"holdfast\",\"backup\",\"/home\"]"));
 	assert_true(exists(dir, "failed.jsonl"));
