@@ -1,0 +1,519 @@
+#!/usr/bin/env python3
+"""The exit-code truth table: every exit class a command declares (`holdfast help --json`) is provoked here with the real program.  TAP on stdout.
+
+Usage: test_truth.py HOLDFAST.  A row is a command, a situation, an exit number and the code of a refusal.  It is asked for twice, as
+text and with --json, and both must say the same class, severity and code, why, evidence and what to do next (DV-09, DV-12, DV-13; appendix E 15).
+A declared class without a row fails, and so does a row whose class is not declared.  What the run leaves (its stderr record, its report,
+its journal) is validated against the JSON Schemas in docs/."""
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import sealing  # noqa: E402
+from lab import HOLDFAST, PASSWORD, Lab, check, finish, place, remove, skip  # noqa: E402
+from test_refusals import FIRST_LINE, wait_until  # noqa: E402
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+# How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
+WORDS = {
+    "init": [], "backup": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
+    "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
+    "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "help": [], "version": [],
+}
+OFFLINE = ("runs", "help", "version")  # these open no vault
+OPENS = [name for name in WORDS if name not in (*OFFLINE, "init")]
+LOCKS = [name for name in OPENS if name != "unlock"]
+WRITES = ("init", "backup", "key add", "key passwd", "key remove", "unlock")  # these refuse to begin without their run folder
+OUTPUT = 7012
+FILE_LIMIT = 10  # bytes a process may write to a file: not even a lock fits
+CHEAP_N = 1024  # of scrypt; init takes 32768
+LITTLE_MEMORY = 40_000_000  # bytes of address space: the program starts, and scrypt's 32 MiB do not fit
+
+# ---- what a row is, and how it is judged ----
+
+def load_schemas():
+    import jsonschema  # here, so that the table of rows can be read without it
+    found = {}
+    for path in sorted(DOCS.glob("*.schema.json")):
+        schema = json.loads(path.read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        found[path.name.removesuffix(".schema.json")] = jsonschema.Draft202012Validator(
+            schema, format_checker=jsonschema.FormatChecker())
+    return found
+
+
+def declared():
+    """{command: {exit: (class, severity)}} as the program says."""
+    done = subprocess.run([HOLDFAST, "help", "--json"], capture_output=True, check=True)
+    return {c["name"]: {e["exit"]: (e["class"], e["severity"]) for e in c["exits"]} for c in json.loads(done.stdout)["commands"]}
+
+
+def table_of_refusals():
+    """{code: severity}: a refusal may be graver than its class (DV-53: what persists)."""
+    rows = re.findall(r"^\| (\d+) \| `E_\w+` \| \d+ \| `[\w-]+` \| (SEV-\d) \|", (DOCS / "errors.md").read_text(), re.M)
+    return {int(code): severity for code, severity in rows}
+
+
+class Table(Lab):
+    def __init__(self, work):
+        super().__init__(work)
+        self.env["HOLDFAST_REPOSITORY"] = str(work / "vault")
+        self.declared = declared()
+        self.severity = table_of_refusals()
+        self.schemas = load_schemas()
+        self.rows = {}  # (command, exit): names of rows
+        self.skipped = {}  # (command, exit): why
+        self.judged = set()  # run folders
+        self.message_types = {}  # command: seen on stdout
+
+    # running
+
+    def once(self, command, words, how):
+        how = dict(how)
+        if "reset" in how:
+            how.pop("reset")()
+        env = {k: v for k, v in {**self.env, **how.get("env", {})}.items() if v is not None}
+        argv = [str(w) for w in (*how.get("before", ()), how.get("program", self.program), *command.split(), *words)]
+        if "signal" in how:
+            return self.signalled(argv, env, how["signal"])
+        limit = how.get("file_limit")
+        stdout = open(how["stdout"], "w") if "stdout" in how else subprocess.PIPE
+        with contextlib.closing(stdout) if "stdout" in how else contextlib.nullcontext():
+            return subprocess.run(argv, cwd=self.work, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, timeout=300,
+                                  restore_signals=limit is None,  # SIGXFSZ stays ignored: the write fails instead
+                                  preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))))
+
+    def signalled(self, argv, env, number):
+        """A signal while the program waits for its password."""
+        reading, writing = os.pipe()
+        child = subprocess.Popen([*argv, "--password-fd", str(reading)], cwd=self.work, env=env, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(reading,))
+        try:
+            wait_until(lambda: waits(child.pid))
+            child.send_signal(number)
+            out, err = child.communicate(timeout=60)
+        finally:
+            os.close(reading)
+            os.close(writing)
+        return subprocess.CompletedProcess(argv, child.returncode, out, err)
+
+    # judging
+
+    def row(self, command, exit_code, code, name, words=None, **how):
+        """One row: a refusal, as text and as JSON."""
+        words = WORDS[command] if words is None else words
+        self.rows.setdefault((command, exit_code), []).append(name)
+        done, twin = (self.once(command, [*more, *words], how) for more in ((), ("--json",)))
+        self.judge(command, exit_code, code, f"{command}: {name}", done, twin)
+
+    def judge(self, command, exit_code, code, title, done, twin):
+        cls, severity = self.declared.get(command, {}).get(exit_code, (None, None))
+        severity = self.severity.get(code, severity)
+        said = done.stderr.decode(errors="replace")
+        head = FIRST_LINE.search(said)
+        ok = check(cls is not None, f"{title}: {exit_code} is declared", f"exit {done.returncode}\n{said}") and \
+            check(done.returncode == exit_code and head is not None and head.groups()[1:] == (cls, severity, str(code)),
+                  f"{title}: {exit_code} {cls}, {severity}, code {code}", f"exit {done.returncode}\n{said}")
+        record = refusal_of(twin)
+        if not ok or not check(record is not None, f"{title}: a record with --json", text_of(twin)):
+            return
+        same = (twin.returncode, record["exit"], record["class"], record["severity"], str(record["code"]), record["what"])
+        problems = [] if same == (exit_code, exit_code, cls, severity, str(code), head.group(1)) else [f"differs: {same}"]
+        problems += list(missing_words(said, record)) + list(self.invalid("refusal", record)) + list(self.run_problems(record, exit_code))
+        check(not problems, f"{title}: the twin says the same, and both what to do", "\n".join(problems) + "\n" + said + text_of(twin))
+
+    def fine(self, command, words=None, name="all is well", **how):
+        """Success, as text and as JSON."""
+        self.rows.setdefault((command, 0), []).append(name)
+        for more in ((), ("--json",)):
+            how.get("reset", lambda: None)()
+            given = words() if callable(words) else WORDS[command] if words is None else words
+            done = self.once(command, [*given, *more], {k: v for k, v in how.items() if k != "reset"})
+            problems = [] if done.returncode == 0 else ["not 0"]
+            if more and command != "cat":
+                problems += list(self.stdout_problems(command, done.stdout))
+            problems += list(self.run_problems(None, 0))
+            check(not problems, f"{command}: {name}: 0 {' '.join(more)}", "\n".join(problems) + text_of(done))
+
+    def stdout_problems(self, command, out):
+        for line in out.decode(errors="replace").splitlines():
+            try:
+                message = json.loads(line)
+            except ValueError:
+                yield f"not JSON: {line[:200]}"
+                continue
+            if isinstance(message, dict) and "message_type" in message:
+                self.message_types.setdefault(command, set()).add(message["message_type"])
+            schema = {"preflight": "preflight", "status": "status"}.get(command)
+            if schema in self.schemas:
+                yield from self.invalid(schema, message)
+
+    def invalid(self, schema, value):
+        for error in self.schemas[schema].iter_errors(value):
+            yield f"{schema}.schema.json: {'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+
+    def run_problems(self, record, exit_code):
+        """Every run folder that is new: its report, its journal, its lists.  The one named by `record` must say what it says."""
+        folders = self.work / "state/holdfast/runs"
+        for folder in sorted(folders.iterdir()) if folders.is_dir() else ():
+            if folder.name in self.judged or not (folder / "run_report.json").exists():
+                continue
+            self.judged.add(folder.name)
+            report = json.loads((folder / "run_report.json").read_text())
+            yield from self.invalid("run-report", report)
+            for line in (folder / "execution_journal.jsonl").read_text().splitlines():
+                yield from self.invalid("journal-event", json.loads(line))
+            if record is not None and record["run_id"] == folder.name:
+                told = (report["exitCode"], report["failureCode"], report["refusal"])
+                if record["code"] == OUTPUT:  # the work was done and is recorded so; only the telling failed
+                    record = None
+                if told != ((exit_code, record["class"], record) if record else (0, "none", None)):
+                    yield f"the report of {folder.name} says {report['exitCode']} {report['refusal']}"
+
+    def skip(self, pairs, why):
+        for pair in pairs:
+            self.skipped[pair] = why
+
+    def settle(self):
+        """Both directions: nothing declared without a row, no row undeclared (that is judged with the row)."""
+        for command, exits in self.declared.items():
+            check(command in WORDS, f"{command}: the truth table knows how to call it")
+            for number, (cls, _) in exits.items():
+                if (command, number) in self.skipped and (command, number) not in self.rows:
+                    skip(f"{command}: {number} {cls} has a row", self.skipped[command, number])
+                else:
+                    check((command, number) in self.rows, f"{command}: {number} {cls} has a row")
+        print(f"# {sum(map(len, self.rows.values()))} rows over {len(self.rows)} pairs of {len(self.declared)} commands", flush=True)
+
+
+def text_of(done):
+    return "\n" + ((done.stdout or b"") + (done.stderr or b"")).decode(errors="replace") + f"\nexit {done.returncode}"
+
+
+def waits(pid):
+    """It catches SIGINT and SIGTERM, and sleeps."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = int(re.search(r"^SigCgt:\s*([0-9a-f]+)", status, re.M).group(1), 16)
+    wanted = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+    return caught & wanted == wanted and re.search(r"^State:\s*S", status, re.M) is not None
+
+
+def refusal_of(done):
+    try:
+        line = json.loads(done.stderr.splitlines()[-1])
+    except (IndexError, ValueError):
+        return None
+    whole = line.get("message_type") == "exit_error" and line.get("code") == done.returncode and line.get("message")
+    return line["refusal"] if whole and "refusal" in line else None
+
+
+def missing_words(said, record):
+    """DV-09, DV-12: the reason, the evidence where there is any, and a checklist that begins with 1."""
+    why = re.search(r"^  why      (.+)$", said, re.M)
+    if why is None or not record["why"]:
+        yield "no reason is given"
+    if not re.search(r"^  next     1\. \S", said, re.M) or not record["next_steps"]:
+        yield "no next step is given"
+    if record["run_id"] is not None and not re.search(r"^  (evidence|        ) run \S+, journal \S+", said, re.M):
+        yield "the run folder is not named"
+    steps = len(re.findall(r"^  (?:next|    )     \d+\. ", said, re.M))
+    if not 1 <= steps <= 6:
+        yield f"{steps} steps: a checklist is 1 to 6"
+
+
+# ---- vaults that are not right ----
+
+class Vaults:
+    """Copies of one good vault, made wrong in one way each."""
+
+    def __init__(self, table):
+        self.table, self.work = table, table.work
+        self.good = self.work / "good"
+        self.keys = sealing.master_keys(self.good, PASSWORD)
+
+    def copy(self, name="vault"):
+        remove(self.work / name)
+        shutil.copytree(self.good, self.work / name)
+        return self.work / name
+
+    def put(self, vault, kind, plain):
+        """A record under its own name, sealed as the vault's own."""
+        sealed = self.keys.seal(plain if isinstance(plain, bytes) else json.dumps(plain, separators=(",", ":")).encode())
+        name = hashlib.sha256(sealed).hexdigest()
+        (vault / kind).joinpath(name).write_bytes(sealed)
+        return name
+
+    def newer(self, vault):
+        sealing.change_config(vault, self.keys, version=3)
+
+    def forged(self, vault):
+        sealed = bytearray((vault / "config").read_bytes())
+        sealed[20] ^= 1
+        sealing.replace(vault / "config", bytes(sealed))
+
+    def half_key(self, vault):
+        key = next((vault / "keys").iterdir())
+        sealing.replace(key, key.read_bytes()[:100])
+
+    def odd_config(self, vault):
+        (vault / "config").unlink()
+        (vault / "config").mkdir()
+
+    def bad_index(self, vault):
+        for index in (vault / "index").iterdir():
+            index.unlink()
+        self.put(vault, "index", {"packs": [{"id": "zz"}]})
+
+    def locked(self, vault):
+        self.put(vault, "locks", {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "exclusive": True, "hostname": "elsewhere",
+                                  "username": "ada", "pid": 1, "uid": 0, "gid": 0})
+
+    def flipped(self, vault):
+        pack = max((p for p in (vault / "data").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        sealing.replace(pack, bytes(data))
+
+    def snapshot(self, vault, node):
+        """A snapshot of one made-up file, newer than all others."""
+        whole = {"mode": 0o644, "mtime": "2026-01-01T00:00:00Z", "atime": "2026-01-01T00:00:00Z", "ctime": "2026-01-01T00:00:00Z", "uid": 0,
+                 "gid": 0, "type": "file", "content": [], **node}
+        tree = (json.dumps({"nodes": [whole]}, separators=(",", ":")) + "\n").encode()
+        tree_id, sealed = hashlib.sha256(tree).digest(), self.keys.seal(tree)
+        header = self.keys.seal(struct.pack("<BI", 1, len(sealed)) + tree_id)
+        pack = sealed + header + struct.pack("<I", len(header))
+        name = hashlib.sha256(pack).hexdigest()
+        (vault / "data" / name[:2]).mkdir(exist_ok=True)
+        (vault / "data" / name[:2] / name).write_bytes(pack)
+        self.put(vault, "index", {"packs": [{"id": name, "blobs": [{"id": tree_id.hex(), "type": "tree", "offset": 0,
+                                                                     "length": len(sealed)}]}]})
+        self.put(vault, "snapshots", {"time": "2099-01-01T00:00:00Z", "tree": tree_id.hex(), "paths": ["/made/up"], "hostname": "elsewhere",
+                                      "username": "ada", "uid": 0, "gid": 0})
+
+
+# ---- the rows ----
+
+class Rows:
+    def __init__(self, table, vaults):
+        self.t, self.v, self.work = table, vaults, table.work
+
+    def renew(self):
+        self.v.copy()
+        for name in ("out", "new", "state-of-others"):
+            remove(self.work / name)
+
+    def renew_and_lock(self):
+        self.renew()
+        self.v.locked(self.work / "vault")
+
+    def new(self):
+        """init needs a place where nothing is."""
+        return {"env": {"HOLDFAST_REPOSITORY": str(self.work / "new")}}
+
+    def everywhere(self, commands, exit_code, code, name, **how):
+        for command in commands:
+            self.t.row(command, exit_code, code, name, **how)
+
+    def with_vault(self, change, commands, exit_code, code, name, **how):
+        self.renew()
+        change(self.work / "vault")
+        self.everywhere(commands, exit_code, code, name, **how)
+
+    # all is well
+
+    def success(self):
+        for command in WORDS:
+            if command == "key remove":
+                self.t.fine(command, self.other_key, reset=self.renew)
+            else:
+                self.t.fine(command, reset=self.renew, **(self.new() if command == "init" else {}))
+
+    def other_key(self):
+        """Two keys, and the id of the one that does not open the vault here."""
+        self.t.once("key add", WORDS["key add"], {})
+        keys = json.loads(self.t.once("key list", ["--json"], {}).stdout)
+        return [next(key["id"] for key in keys if not key["current"])]
+
+    # what every command has in common
+
+    def command_line(self):
+        self.everywhere(WORDS, 2, 7000, "an unknown flag", words=["--qwertyuiop"])
+
+    def output(self):
+        for command in WORDS:
+            if command != "key remove":
+                self.t.row(command, 25, 7012, "standard output is full", reset=self.renew_and_lock if command == "unlock" else self.renew,
+                           stdout="/dev/full", **(self.new() if command == "init" else {}))
+
+    def state(self):
+        self.renew()
+        nowhere = {"XDG_STATE_HOME": "/dev/null/x"}
+        self.everywhere(WRITES, 25, 6000, "no run folder can be made", env=nowhere)
+        self.t.row("runs", 26, 6001, "the run folders cannot be read", env=nowhere)
+
+    def opening(self):
+        self.everywhere(OPENS, 10, 4500, "no vault there", env={"HOLDFAST_REPOSITORY": str(self.work / "nowhere")})
+        self.renew()
+        self.everywhere(OPENS, 12, 4510, "a wrong password", env={"HOLDFAST_PASSWORD": "wrong"})
+        no_password = {"HOLDFAST_PASSWORD": None, "HOLDFAST_REPOSITORY": str(self.work / "vault")}
+        self.everywhere(OPENS, 36, 7001, "no password", env=no_password, before=["setsid", "-w"])
+        self.t.row("init", 36, 7001, "no password", env={**no_password, **self.new()["env"]}, before=["setsid", "-w"])
+        self.with_vault(self.v.newer, OPENS, 42, 4503, "a format from the future")
+        self.with_vault(self.v.forged, OPENS, 31, 2001, "a config that was changed")
+        self.with_vault(self.v.half_key, OPENS, 23, 4511, "a truncated key file")
+        self.with_vault(self.v.odd_config, [*OPENS, "init"], 22, 4004, "a config that cannot be read")
+        self.with_vault(self.v.locked, LOCKS, 11, 4560, "a lock of another machine")
+        self.with_vault(self.v.bad_index, ["backup", "ls", "restore", "check"], 33, 4530, "an index that cannot be used")
+        self.t.row("cat", 33, 4530, "an index that cannot be used", words=["blob", "0" * 64])
+
+    def limits(self):
+        """Little memory, and files that may not grow."""
+        self.renew()
+        little = ["prlimit", f"--as={LITTLE_MEMORY}"]
+        works = subprocess.run([*little, HOLDFAST, "version"], capture_output=True).returncode == 0
+        if works:
+            self.everywhere(OPENS, 1, 1001, "little memory", before=little, env={"HOLDFAST_REPOSITORY": str(self.work / "dear")})
+            self.t.row("init", 1, 1001, "little memory", before=little, **self.new())
+        else:
+            self.t.skip([(command, 1) for command in [*OPENS, "init"]], "this build needs more memory than the limit leaves it")
+        self.everywhere(LOCKS, 21, 4002, "writing fails", file_limit=FILE_LIMIT)
+        self.t.row("init", 21, 4002, "writing fails", reset=self.renew, file_limit=FILE_LIMIT, **self.new())
+        self.t.row("restore", 21, 5104, "writing the stage fails", reset=self.renew, words=[*WORDS["restore"], "--no-lock"], file_limit=FILE_LIMIT)
+
+    def signals(self):
+        for exit_code, code, number in ((130, 7010, signal.SIGINT), (143, 7011, signal.SIGTERM)):
+            self.renew()
+            self.everywhere(OPENS, exit_code, code, f"{number.name} while it waits", signal=number)
+            self.t.row("init", exit_code, code, f"{number.name} while it waits", signal=number, reset=self.renew, **self.new())
+
+    # a file system of its own
+
+    def mounted(self):
+        small = self.work / "small"
+        small.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
+        if done.returncode != 0:
+            why = f"mounting is not possible: {done.stderr.decode().strip()}"
+            self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [("restore", 35)], why)
+            return
+        try:
+            self.on_small(small)
+        finally:
+            subprocess.run(["umount", str(small)], check=True)
+
+    def on_small(self, small):
+        self.v.copy("small/vault")
+        there, new = ({"HOLDFAST_REPOSITORY": str(small / name)} for name in ("vault", "new"))
+        self.renew()
+        self.t.row("restore", 35, 5102, "onto a mount point", words=["latest", "--target", small])
+        with contextlib.suppress(OSError), open(small / "fill", "wb", buffering=0) as fill:
+            while True:
+                fill.write(bytes(4096))
+        self.everywhere(LOCKS, 34, 4005, "the vault's file system is full", env=there)
+        self.t.row("init", 34, 4005, "the file system is full", env=new)
+        self.t.row("restore", 34, 5103, "the destination is full", words=["latest", "--target", small / "out"])
+        (small / "fill").unlink()
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        self.everywhere(LOCKS, 32, 4008, "the vault may only be read", env=there)
+        self.t.row("init", 32, 4008, "the file system may only be read", env=new)
+        subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+        self.v.locked(small / "vault")
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        self.t.row("unlock", 32, 4008, "the vault may only be read", words=["--remove-all"], env=there)
+
+    # one command's own
+
+    def of_backup(self):
+        self.renew()
+        self.t.row("backup", 20, 5001, "a source that is not there", words=["src", "absent"])
+        self.t.row("backup", 20, 5005, "a command that fails", words=["--stdin-from-command", "--", "false"])
+        self.t.row("backup", 3, 5003, "a source that is not there, recorded", words=["src", "absent", "--on-unreadable", "record"])
+        self.t.row("backup", 2, 5000, "nothing to back up", words=[])
+
+    def of_restore(self):
+        self.renew()
+        full = self.work / "full"
+        full.mkdir()
+        (full / "mine").write_text("precious")
+        self.t.row("restore", 30, 5100, "a destination with content", words=["latest", "--target", full])
+        self.t.row("restore", 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
+        self.t.row("restore", 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
+        self.v.flipped(self.work / "vault")
+        self.t.row("restore", 23, 5107, "a damaged pack", reset=lambda: remove(self.work / "out.holdfast_stage"))
+        self.renew()
+        self.v.snapshot(self.work / "vault", {"name": "../out-of-it"})
+        self.t.row("restore", 43, 3020, "a name that would leave its place")
+
+    def of_others(self):
+        self.renew()
+        self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("ls", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("cat", 49, 4554, "no such object", words=["blob", "0" * 64])
+        self.t.row("key remove", 49, 4554, "no such key")
+        self.v.flipped(self.work / "vault")
+        self.t.row("check", 23, 5200, "a damaged pack", words=["--read-data"])
+
+
+def cheapen(vault):
+    """A key file whose derivation takes a millisecond: hundreds of runs open this vault.  `dear` keeps the one init made."""
+    salt, old = os.urandom(64), next((vault / "keys").iterdir())
+    made = hashlib.scrypt(PASSWORD.encode(), salt=salt, n=CHEAP_N, r=8, p=1, maxmem=256 << 20, dklen=64)
+    whole = json.loads(old.read_bytes())
+    master = sealing.Keys(*parts(hashlib.scrypt(PASSWORD.encode(), salt=base64.b64decode(whole["salt"]), n=whole["N"], r=whole["r"],
+                                                p=whole["p"], maxmem=256 << 20, dklen=64))).open(base64.b64decode(whole["data"]))
+    whole.update(N=CHEAP_N, r=8, p=1, salt=base64.b64encode(salt).decode(), data=base64.b64encode(sealing.Keys(*parts(made)).seal(master)).decode())
+    data = json.dumps(whole).encode()
+    old.unlink()
+    (vault / "keys" / hashlib.sha256(data).hexdigest()).write_bytes(data)
+
+
+def parts(derived):
+    return derived[:32], derived[32:48], derived[48:]
+
+
+def prepare(table):
+    (table.work / "src").mkdir()
+    (table.work / "src/file").write_bytes(random.Random(3).randbytes(300_000))
+    (table.work / "second").write_text("second\n")
+    made = [table.once(name, WORDS[name], {}).returncode for name in ("init", "backup")]
+    shutil.move(table.work / "vault", table.work / "dear")
+    shutil.copytree(table.work / "dear", table.work / "good")
+    cheapen(table.work / "good")
+    return check(made == [0, 0], "a vault with one snapshot")
+
+
+def main():
+    work = place("holdfast-truth-")
+    try:
+        table = Table(work)
+        prepare(table)
+        rows = Rows(table, Vaults(table))
+        for part in (rows.success, rows.command_line, rows.output, rows.state, rows.opening, rows.limits, rows.signals, rows.mounted,
+                     rows.of_backup, rows.of_restore, rows.of_others):
+            started = time.monotonic()
+            part()
+            print(f"# {part.__name__}: {time.monotonic() - started:.1f} s", flush=True)
+        table.settle()
+    finally:
+        remove(work)
+    return finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
