@@ -23,6 +23,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import sealing  # noqa: E402
+import test_contract  # noqa: E402
 from lab import HOLDFAST, PASSWORD, Lab, check, finish, place, remove, skip  # noqa: E402
 from test_refusals import FIRST_LINE, wait_until  # noqa: E402
 
@@ -189,6 +190,10 @@ class Table(Lab):
 
     def settle(self):
         """Both directions: nothing declared without a row, no row undeclared (that is judged with the row)."""
+        contract = test_contract.sections()
+        for command, seen in sorted(self.message_types.items()):
+            listed = test_contract.messages_of(contract.get(command, [])) or set()
+            check(seen <= listed, f"{command}: docs/cli.md lists its messages: {', '.join(sorted(seen))}", sorted(listed))
         for command, exits in self.declared.items():
             check(command in WORDS, f"{command}: the truth table knows how to call it")
             for number, (cls, _) in exits.items():
