@@ -1,7 +1,6 @@
 /*
- * A lock is a file that says who works here.  Nothing but agreement enforces
- * it, so the order of steps is everything: look, write, wait, look again; and
- * refreshing writes the new file before the old one goes.
+ * Holding a lock.  A lock is a file that says who works here; nothing but
+ * agreement enforces it.  Refreshing writes the new file before the old one goes.
  *
  * Ages of our own lock are measured on the boot clock, which counts suspend
  * and never jumps.  The wall clock appears only in the text and in judging
@@ -15,195 +14,16 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/json.h"
-#include "base/pulse.h"
 #include "base/wire.h"
+#include "repo/lock_internal.h"
 #include "store/erase.h"
 
-/* 0001-01-01T00:00:00Z, the zero time of the format's JSON */
-#define ZERO_TIME_S (-62135596800)
-#define NS_PER_S    1000000000U
-#define NS_PER_MS   1000000U
-
-/* seconds; waits before listing again when a lock cannot be read (8.2) */
-static const unsigned unreadable_waits_s[] = { 5, 10, 20 };
-/* seconds; first and longest wait of --retry-lock (8.2) */
-#define RETRY_FIRST_S    5
-#define RETRY_MAX_S      60
-/* ms; how soon a wait notices that it should stop */
-#define STOP_POLL_MS     500
 /* seconds; how often the thread looks at the clock, and the pause after a refused refresh */
-#define TICK_S           10
+#define TICK_S        10
 /* seconds; "try for up to a minute" (8.3) */
-#define RELEASE_FOR_S    60
-/* lock files of ours that could not be removed yet; more refused removals than refreshes of a day */
-#define LEFTOVER_MAX     300
-/* bytes; names of hosts (Linux: 64) and users */
-#define HOST_NAME_BYTES  256
-#define USER_NAME_BYTES  256
-/* bytes of parsed lock texts in one listing */
-#define LOCK_ARENA_BYTES ((size_t)64 << 20)
-
-struct lock {
-	struct vault *v;
-	const struct os *os;
-	struct lock_args args;
-	struct blob_codec *codec;
-	pthread_mutex_t mutex;
-	struct pulse *refresher;
-	bool has_thread;
-
-	struct id id;          /* of the file in force */
-	uint64_t refreshed_ns; /* boot clock, taken before that file was written */
-	uint64_t tried_ns;     /* boot clock of the last try, successful or not */
-	bool lost;
-	struct id leftover[LEFTOVER_MAX];
-	size_t leftovers;
-	struct buf
-		harmless; /* ids of locks that were read and do not conflict; only while taking */
-};
-
-/* ---- the record ---- */
-
-static enum ecode
-parse_text(struct json *j, struct arena *a, struct slice *out, struct err *e)
-{
-	autoclean(buf_done) struct buf plain = buf_limit(SMALL_OBJECT_MAX_BYTES);
-	struct slice raw;
-	bool escaped;
-	enum ecode rc;
-
-	if (json_null(j))
-		return E_OK;
-	if (!json_string(j, &raw, &escaped))
-		return json_refusal(j, "lock", e);
-	if (!escaped)
-		return arena_copy(a, raw.p, raw.len, out, e);
-	rc = json_unescape(&plain, raw, e);
-	return rc == E_OK ? arena_copy(a, plain.p, plain.len, out, e) : rc;
-}
-
-static enum ecode
-parse_time(struct json *j, struct instant *out, struct err *e)
-{
-	struct slice raw;
-	bool escaped;
-
-	if (json_null(j))
-		return E_OK;
-	if (!json_string(j, &raw, &escaped))
-		return json_refusal(j, "lock", e);
-	if (!instant_parse(raw.p, raw.len, out))
-		return err_set(e, E_LOCK_UNREADABLE, 0, "its time is not one");
-	return E_OK;
-}
-
-static enum ecode
-parse_u32(struct json *j, uint32_t *out, struct err *e)
-{
-	uint64_t v = 0;
-
-	if (json_null(j))
-		return E_OK;
-	if (!json_u64(j, &v))
-		return json_refusal(j, "lock", e);
-	if (v > UINT32_MAX)
-		return err_set(e, E_LOCK_UNREADABLE, 0, "user number %" PRIu64, v);
-	*out = (uint32_t)v;
-	return E_OK;
-}
-
-static enum ecode
-parse_member(
-	struct json *j, struct slice key, struct arena *a, struct lock_info *info, struct err *e)
-{
-	bool ok = true;
-
-	if (slice_is(key, "time"))
-		return parse_time(j, &info->time, e);
-	if (slice_is(key, "hostname"))
-		return parse_text(j, a, &info->hostname, e);
-	if (slice_is(key, "username"))
-		return parse_text(j, a, &info->username, e);
-	if (slice_is(key, "uid"))
-		return parse_u32(j, &info->uid, e);
-	if (slice_is(key, "gid"))
-		return parse_u32(j, &info->gid, e);
-	if (slice_is(key, "exclusive"))
-		ok = json_null(j) || json_bool(j, &info->exclusive);
-	else if (slice_is(key, "pid"))
-		ok = json_null(j) || json_i64(j, &info->pid);
-	else
-		ok = json_skip(j, NULL);
-	return ok ? E_OK : json_refusal(j, "lock", e);
-}
-
-enum ecode
-lock_parse(const void *json, size_t len, struct arena *a, struct lock_info *out, struct err *e)
-{
-	struct lock_info info = { .time.s = INT64_MIN /
-					    2 }; /* without a time it is as old as can be */
-	enum ecode rc = E_OK;
-	struct slice key;
-	struct json j;
-
-	json_init(&j, json, len);
-	if (!json_enter_object(&j))
-		return json_refusal(&j, "lock", e);
-	while (rc == E_OK && json_key(&j, &key))
-		rc = parse_member(&j, key, a, &info, e);
-	if (rc == E_OK && !json_end(&j))
-		rc = json_refusal(&j, "lock", e);
-	if (rc == E_OK)
-		*out = info;
-	return rc;
-}
-
-static void
-put_name(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static enum ecode
-lock_text(const struct lock *l, struct buf *out, struct err *e)
-{
-	const struct os *os = l->os;
-	struct os_ids ids = os->ids(os);
-	char host[HOST_NAME_BYTES] = "", user[USER_NAME_BYTES] = "", when[INSTANT_TEXT_MAX];
-	size_t len = instant_format(os->wall(os), when);
-	struct json_out w;
-
-	/* a name that cannot be told stays empty: the lock counts all the same */
-	(void)os->hostname(os, host, sizeof(host));
-	(void)os->user_name(os, ids.uid, user, sizeof(user));
-	json_begin(&w, out);
-	json_open_object(&w);
-	json_put_key(&w, "time");
-	json_put_text(&w, when, len);
-	json_put_key(&w, "exclusive");
-	json_put_bool(&w, l->args.exclusive);
-	put_name(&w, "hostname", host);
-	put_name(&w, "username", user);
-	json_put_key(&w, "pid");
-	json_put_i64(&w, os->pid(os));
-	if (ids.uid != 0) {
-		json_put_key(&w, "uid");
-		json_put_u64(&w, ids.uid);
-	}
-	if (ids.gid != 0) {
-		json_put_key(&w, "gid");
-		json_put_u64(&w, ids.gid);
-	}
-	json_close_object(&w);
-	return json_done(&w, e);
-}
+#define RELEASE_FOR_S 60
 
 /* ---- files in locks/ ---- */
 
@@ -223,9 +43,8 @@ remember_leftover(struct lock *l, const struct id *id)
 		l->leftover[l->leftovers++] = *id;
 }
 
-/* A file of ours that is of no use any more: gone now, or at the next occasion. */
-static void
-erase_or_remember(struct lock *l, const struct id *id)
+void
+lock_drop_file(struct lock *l, const struct id *id)
 {
 	if (erase_file(l, id, NULL) != E_OK)
 		remember_leftover(l, id);
@@ -244,12 +63,8 @@ erase_leftovers(struct lock *l, struct err *e)
 	return E_OK;
 }
 
-/*
- * A new file of ours.  An unsure write is answered by looking: a lock need not
- * survive a power cut, it must only be seen.  After any refusal the file is removed.
- */
-static enum ecode
-write_file(struct lock *l, struct id *out, struct err *e)
+enum ecode
+lock_write_file(struct lock *l, struct id *out, struct err *e)
 {
 	autoclean(buf_done) struct buf json = buf_limit(SMALL_OBJECT_MAX_BYTES);
 	autoclean(buf_done) struct buf sealed = buf_limit(SMALL_OBJECT_MAX_BYTES);
@@ -270,12 +85,12 @@ write_file(struct lock *l, struct id *out, struct err *e)
 	if (rc == E_OK)
 		*out = name.id;
 	else
-		erase_or_remember(l, &name.id);
+		lock_drop_file(l, &name.id);
 	return rc;
 }
 
-static enum ecode
-load_info(struct vault *v, struct blob_codec *c, const struct store_entry *entry, struct arena *a,
+enum ecode
+lock_load(struct vault *v, struct blob_codec *c, const struct store_entry *entry, struct arena *a,
 	struct lock_info *out, struct err *e)
 {
 	autoclean(buf_done) struct buf json = buf_limit(SMALL_OBJECT_MAX_BYTES);
@@ -291,218 +106,6 @@ load_info(struct vault *v, struct blob_codec *c, const struct store_entry *entry
 	return rc;
 }
 
-/* ---- judging others ---- */
-
-enum lock_verdict
-lock_judge(const struct os *os, const struct lock_info *info)
-{
-	struct instant now = os->wall(os), limit = info->time;
-	char host[HOST_NAME_BYTES] = "";
-
-	if (limit.s > INT64_MAX - LOCK_STALE_S)
-		limit.s = INT64_MAX - LOCK_STALE_S;
-	limit.s += LOCK_STALE_S;
-	if (instant_cmp(limit, now) < 0)
-		return LOCK_TOO_OLD;
-	if (os->hostname(os, host, sizeof(host)) < 0 || host[0] == '\0' ||
-		info->hostname.len == 0 || !slice_is(info->hostname, host))
-		return LOCK_UNKNOWN_HOST;
-	if (info->pid <= 0 ||
-		info->pid > INT_MAX) /* no process of this system: only the age can tell */
-		return LOCK_UNKNOWN_HOST;
-	return os->kill(os, (int)info->pid, 0) == -ESRCH ? LOCK_DEAD_PROCESS : LOCK_ALIVE;
-}
-
-static const char *
-verdict_text(enum lock_verdict verdict)
-{
-	switch (verdict) {
-	case LOCK_ALIVE:
-		return "the process is running";
-	case LOCK_DEAD_PROCESS:
-		return "the process is not there any more";
-	case LOCK_TOO_OLD:
-		return "not refreshed for more than 30 minutes";
-	case LOCK_UNKNOWN_HOST:
-		return "on another host, refreshed within 30 minutes";
-	}
-	return "?"; /* not reached */
-}
-
-static int
-shown(struct slice s)
-{
-	return s.len < 100 ? (int)s.len : 100;
-}
-
-static enum ecode
-locked_refusal(const struct os *os, const struct lock_info *info, struct err *e)
-{
-	char id[9], when[INSTANT_TEXT_MAX];
-
-	id_short(&info->id, id);
-	when[instant_format(info->time, when)] = '\0';
-	return err_set(e, E_LOCKED, 0, "%s lock %s of %.*s@%.*s, process %" PRId64 ", since %s: %s",
-		info->exclusive ? "exclusive" : "shared", id, shown(info->username),
-		(const char *)info->username.p, shown(info->hostname),
-		(const char *)info->hostname.p, info->pid, when,
-		verdict_text(lock_judge(os, info)));
-}
-
-/* ---- taking ---- */
-
-static bool
-asked_to_stop(const struct lock *l)
-{
-	return l->args.stopped != NULL && l->args.stopped(l->args.arg);
-}
-
-/* Sleep for `ms` of the monotonic clock; signals may wake us early, a stop ends it. */
-static enum ecode
-wait_ms(const struct lock *l, uint64_t ms, struct err *e)
-{
-	const struct os *os = l->os;
-	uint64_t end = os->monotonic_ns(os) + ms * NS_PER_MS, now;
-
-	for (now = os->monotonic_ns(os); now < end; now = os->monotonic_ns(os)) {
-		uint64_t left = end - now, step = (uint64_t)STOP_POLL_MS * NS_PER_MS;
-
-		if (asked_to_stop(l))
-			return err_set(e, E_FLOW_STOPPED, 0, "while waiting for the vault's lock");
-		os->sleep_ns(os, left < step ? left : step);
-	}
-	return E_OK;
-}
-
-static bool
-is_harmless(const struct lock *l, const struct id *id)
-{
-	for (size_t at = 0; at < l->harmless.len; at += sizeof(id->b))
-		if (memcmp(l->harmless.p + at, id->b, sizeof(id->b)) == 0)
-			return true;
-	return false;
-}
-
-/* One foreign lock.  E_LOCKED; E_LOCK_UNREADABLE when it cannot be read. */
-static enum ecode
-judge_conflict(struct lock *l, const struct store_entry *entry, struct arena *a, struct err *e)
-{
-	struct err why = { .code = E_OK };
-	struct lock_info info = { .exclusive = true };
-	enum ecode rc = load_info(l->v, l->codec, entry, a, &info, &why);
-	char id[9];
-
-	if (rc == E_STORE_ABSENT) /* released meanwhile */
-		return E_OK;
-	if (rc == E_NOMEM)
-		return err_set(e, E_NOMEM, ENOMEM, "%s", why.detail);
-	if (rc != E_OK) {
-		id_short(&entry->id, id);
-		return err_set(e, E_LOCK_UNREADABLE, why.sys, "lock %s: %s (%s)", id, why.detail,
-			err_row(rc)->name);
-	}
-	if (info.exclusive || l->args.exclusive)
-		return locked_refusal(l->os, &info, e);
-	return buf_add(&l->harmless, entry->id.b, sizeof(entry->id.b), e);
-}
-
-/* One look at locks/.  `own` may be NULL.  A conflict is told before an unreadable one. */
-static enum ecode
-look_once(struct lock *l, const struct id *own, struct err *e)
-{
-	autoclean(store_listing_done) struct store_listing names = { .n = 0 };
-	autoclean(arena_done) struct arena a = arena_limit(LOCK_ARENA_BYTES);
-	struct err unreadable = { .code = E_OK };
-	enum ecode rc = store_list_all(l->v->store, O_LOCK, &names, e);
-
-	for (size_t i = 0; rc == E_OK && i < names.n; i++) {
-		const struct store_entry *entry = &names.v[i];
-		struct err why = { .code = E_OK };
-
-		/* an empty file is an upload that was interrupted (8.2) */
-		if (entry->size == 0 || (own != NULL && id_cmp(own, &entry->id) == 0) ||
-			is_harmless(l, &entry->id))
-			continue;
-		rc = judge_conflict(l, entry, &a, &why);
-		if (rc == E_LOCK_UNREADABLE) {
-			unreadable = why;
-			rc = E_OK;
-		} else if (rc != E_OK && e != NULL) {
-			*e = why;
-		}
-	}
-	if (rc == E_OK && unreadable.code != E_OK) {
-		rc = unreadable.code;
-		if (e != NULL)
-			*e = unreadable;
-	}
-	return rc;
-}
-
-/* As look_once, but an unreadable lock gets three more chances: it may be half uploaded. */
-static enum ecode
-look(struct lock *l, const struct id *own, struct err *e)
-{
-	enum ecode rc = look_once(l, own, e);
-
-	for (size_t n = 0; n < sizeof(unreadable_waits_s) / sizeof(unreadable_waits_s[0]); n++) {
-		if (rc != E_LOCK_UNREADABLE)
-			return rc;
-		rc = wait_ms(l, unreadable_waits_s[n] * 1000ULL, e);
-		if (rc == E_OK)
-			rc = look_once(l, own, e);
-	}
-	return rc;
-}
-
-static enum ecode
-attempt(struct lock *l, struct err *e)
-{
-	uint64_t begun;
-	enum ecode rc;
-
-	buf_clear(&l->harmless);
-	rc = look(l, NULL, e);
-	if (rc != E_OK)
-		return rc;
-	begun = l->os->boottime_ns(l->os);
-	rc = write_file(l, &l->id, e);
-	if (rc != E_OK)
-		return rc;
-	rc = wait_ms(l, LOCK_RECHECK_MS, e);
-	if (rc == E_OK)
-		rc = look(l, &l->id, e);
-	if (rc != E_OK)
-		erase_or_remember(l, &l->id);
-	l->refreshed_ns = begun;
-	l->tried_ns = begun;
-	return rc;
-}
-
-/* --retry-lock: 5 s, doubling to 60 s, until the time is over; then one last attempt. */
-static enum ecode
-attempt_until(struct lock *l, struct err *e)
-{
-	const struct os *os = l->os;
-	uint64_t begin = os->monotonic_ns(os), for_ns, wait_s = RETRY_FIRST_S;
-	enum ecode rc = attempt(l, e);
-
-	if (__builtin_mul_overflow(l->args.retry_for_s, (uint64_t)NS_PER_S, &for_ns))
-		for_ns = UINT64_MAX;
-	for (bool last = for_ns == 0; rc == E_LOCKED && !last;) {
-		uint64_t gone = os->monotonic_ns(os) - begin, wait_ns = wait_s * NS_PER_S;
-
-		last = gone >= for_ns || for_ns - gone <= wait_ns;
-		if (last)
-			wait_ns = gone >= for_ns ? 0 : for_ns - gone;
-		rc = wait_ms(l, wait_ns / NS_PER_MS, e);
-		if (rc == E_OK)
-			rc = attempt(l, e);
-		wait_s = wait_s * 2 < RETRY_MAX_S ? wait_s * 2 : RETRY_MAX_S;
-	}
-	return rc;
-}
-
 /* ---- holding ---- */
 
 /* The new file first, then the old one goes: at no moment is there none. */
@@ -515,12 +118,12 @@ refresh(struct lock *l, struct err *e)
 
 	l->tried_ns = begun;
 	(void)erase_leftovers(l, NULL); /* tried again next time */
-	rc = write_file(l, &fresh, e);
+	rc = lock_write_file(l, &fresh, e);
 	if (rc != E_OK)
 		return rc;
 	l->id = fresh;
 	l->refreshed_ns = begun;
-	erase_or_remember(l, &old);
+	lock_drop_file(l, &old);
 	return E_OK;
 }
 
@@ -564,7 +167,7 @@ recover(struct lock *l, struct err *e)
 	if (rc == E_OK && !there)
 		rc = lost_refusal(l, e);
 	if (rc == E_OK)
-		rc = write_file(l, &fresh, e);
+		rc = lock_write_file(l, &fresh, e);
 	if (rc != E_OK)
 		return rc;
 	l->os->sleep_ns(l->os, (uint64_t)LOCK_RECHECK_MS * NS_PER_MS);
@@ -572,12 +175,12 @@ recover(struct lock *l, struct err *e)
 	if (rc == E_OK && !there)
 		rc = lost_refusal(l, e);
 	if (rc != E_OK) {
-		erase_or_remember(l, &fresh);
+		lock_drop_file(l, &fresh);
 		return rc;
 	}
 	l->id = fresh;
 	l->refreshed_ns = begun;
-	erase_or_remember(l, &old);
+	lock_drop_file(l, &old);
 	return E_OK;
 }
 
@@ -703,12 +306,12 @@ lock_take(struct vault *v, const struct lock_args *args, struct lock **out, stru
 	if (rc != E_OK)
 		return rc;
 	invariant(l != NULL);
-	rc = attempt_until(l, e);
+	rc = lock_attempt(l, e);
 	buf_done(&l->harmless);
 	if (rc == E_OK && args->refresh_thread) {
 		rc = start_refreshing(l, e);
 		if (rc != E_OK)
-			erase_or_remember(l, &l->id);
+			lock_drop_file(l, &l->id);
 	}
 	if (rc != E_OK) {
 		(void)erase_all(l, NULL); /* the first refusal is the one to tell */
@@ -745,7 +348,7 @@ list_each(struct vault *v, struct blob_codec *c, const struct store_listing *nam
 {
 	for (size_t i = 0; i < names->n; i++) {
 		struct err why = { .code = E_OK };
-		enum ecode rc = load_info(v, c, &names->v[i], a, &infos[counts[0]], &why);
+		enum ecode rc = lock_load(v, c, &names->v[i], a, &infos[counts[0]], &why);
 
 		if (rc == E_NOMEM)
 			return err_set(e, E_NOMEM, ENOMEM, "%s", why.detail);
