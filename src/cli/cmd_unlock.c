@@ -9,9 +9,11 @@
 #define LINE_MAX_BYTES (64U << 10)
 
 static const char *
-verdict_text(enum lock_verdict verdict)
+verdict_text(struct cli *cli, const struct unlock_item *item)
 {
-	switch (verdict) {
+	const struct identity *named = &item->info.identity;
+
+	switch (item->verdict) {
 	case LOCK_ALIVE:
 		return "its process is alive";
 	case LOCK_DEAD_PROCESS:
@@ -19,7 +21,9 @@ verdict_text(enum lock_verdict verdict)
 	case LOCK_TOO_OLD:
 		return "it was not refreshed for 30 minutes";
 	case LOCK_UNKNOWN_HOST:
-		return "it is fresh and from another machine";
+		return named->boot[0] == '\0'
+			       ? "it is fresh and from another machine"
+			       : cli_text(cli, "it is fresh, and %s", identity_why(cli->os, named));
 	}
 	return "?"; /* not reached: -Wswitch-enum proves the list above */
 }
@@ -49,7 +53,7 @@ on_lock(void *arg, const struct unlock_item *item)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	struct cli *cli = arg;
-	const char *why = item->readable ? verdict_text(item->verdict) : "it cannot be read";
+	const char *why = item->readable ? verdict_text(cli, item) : "it cannot be read";
 	const struct lock_info *info = &item->info;
 	char time[UNIT_TEXT_MAX];
 	struct err e;

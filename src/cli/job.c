@@ -26,6 +26,14 @@ on_problem(void *arg, const struct problem *p)
 		run_problem(j->run, RUN_CAN_RETRY, p);
 }
 
+/* What the engine does beside its task and a person should hear of.  Told by the thread that opens the session. */
+static bool
+is_warning(const char *event)
+{
+	return strcmp(event, SESSION_NOTE_STALE_LOCK) == 0 ||
+	       strcmp(event, SESSION_NOTE_STALE_STAYS) == 0;
+}
+
 static void
 on_note(void *arg, const char *event, const char *text)
 {
@@ -34,7 +42,9 @@ on_note(void *arg, const char *event, const char *text)
 	struct json_out w;
 	struct err e;
 
-	if (j->cli->screen.verbose > 0 && !j->cli->screen.json && !j->cli->screen.quiet)
+	if (is_warning(event))
+		job_warn(j, text);
+	else if (j->cli->screen.verbose > 0 && !j->cli->screen.json && !j->cli->screen.quiet)
 		screen_err(&j->cli->screen, "%s: %s", event, cli_shown(j->cli, text, strlen(text)));
 	if (j->run == NULL)
 		return;
@@ -246,6 +256,7 @@ job_open(struct job *j, const struct job_open_args *how, struct session *s, stru
 		.key_hint = cli->set.key_hint,
 		.lock = flag_given(cli->opt, FLAG_NO_LOCK) ? SESSION_NO_LOCK : how->lock,
 		.retry_lock_s = cli->set.retry_lock_s,
+		.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id,
 		.compression = how->compression,
 		.threads = how->threads == 0 ? cli->os->cpus(cli->os) : how->threads,
 		.listener = &j->listener };

@@ -10,7 +10,7 @@
 #include "cli/progress.h"
 #include "engine/session.h"
 
-#define JOB_WARNINGS_MAX 8
+#define JOB_WARNINGS_MAX 32 /* a few of each kind; all of them are in the journal */
 
 struct job_args {
 	const char *mode; /* the run report's; NULL: a command without run folder */

@@ -1,6 +1,7 @@
 #include "engine/session.h"
 
 #include <malloc.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -15,6 +16,9 @@
  */
 #define HEAP_LARGE_BYTES (1 << 20)
 #define HEAP_TRIM_BYTES  (2 << 20)
+
+/* bytes; a run id has 24 */
+#define RUN_ID_SHOWN 64
 
 static void
 tune_heap(void)
@@ -43,6 +47,29 @@ open_codecs(struct session *s, enum compression compression, struct err *e)
 	return rc;
 }
 
+static void
+tell_takeover(void *arg, const struct lock_takeover *what)
+{
+	const struct lock_info *info = what->info;
+	const struct listener *l = arg;
+	char who[LOCK_WHO_BYTES], run[LOCK_WHO_BYTES] = "", text[3 * LOCK_WHO_BYTES];
+
+	lock_who(info, who);
+	if (info->run_id.len > 0 && info->run_id.len < RUN_ID_SHOWN)
+		(void)snprintf(run, sizeof(run), ", run %.*s", (int)info->run_id.len,
+			(const char *)info->run_id.p);
+	if (what->refusal == NULL)
+		(void)snprintf(text, sizeof(text),
+			"a lock that was left behind was removed: %s%s; %s", who, run, what->why);
+	else
+		(void)snprintf(text, sizeof(text),
+			"a lock that was left behind could not be removed (%s) and does not count: "
+			"%s%s; %s",
+			err_row(what->refusal->code)->what, who, run, what->why);
+	l->note(l->arg, what->refusal == NULL ? SESSION_NOTE_STALE_LOCK : SESSION_NOTE_STALE_STAYS,
+		text);
+}
+
 static enum ecode
 take_lock(struct session *s, const struct session_args *args, struct err *e)
 {
@@ -50,7 +77,9 @@ take_lock(struct session *s, const struct session_args *args, struct err *e)
 		.exclusive = args->lock == SESSION_EXCLUSIVE,
 		.refresh_thread = args->threads > 0,
 		.retry_for_s = args->retry_lock_s,
+		.run_id = args->run_id,
 		.stopped = session_stopped,
+		.taken_over = tell_takeover,
 		.arg = (void *)(uintptr_t)args->listener,
 	};
 

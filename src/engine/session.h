@@ -25,6 +25,7 @@ struct session_args {
 	const char *key_hint;
 	enum session_lock lock;
 	uint64_t retry_lock_s;
+	const char *run_id; /* for the lock's record; NULL: none; lives as long as the session */
 	enum compression compression;
 	unsigned threads; /* CPU workers; 0: serial twin.  cpus() is a good value */
 	const struct listener *listener;
@@ -44,7 +45,12 @@ struct session {
 	struct blob_codec *own; /* for the calling thread outside of the flow */
 	const struct listener *listener;
 };
-/* Opens store, vault, lock in this order; a refusal leaves nothing behind.  *s must be zeroed. */
+/*
+ * Opens store, vault, lock in this order; a refusal leaves nothing behind.  *s must be zeroed.
+ * Locks of dead processes that had to go are told as note SESSION_NOTE_STALE_LOCK, a sentence each.
+ */
+#define SESSION_NOTE_STALE_LOCK  "stale_lock_removed"
+#define SESSION_NOTE_STALE_STAYS "stale_lock_stays"
 enum ecode session_open(
 	struct session *s, const struct session_args *args, struct err *e) must_check;
 enum ecode session_load_index(struct session *s, struct err *e) must_check;

@@ -27,8 +27,8 @@
 
 /* ---- files in locks/ ---- */
 
-static enum ecode
-erase_file(struct lock *l, const struct id *id, struct err *e)
+enum ecode
+lock_erase_file(struct lock *l, const struct id *id, struct err *e)
 {
 	struct eraser er = eraser_for(l->v->store, 1U << O_LOCK);
 	struct oname name = { .kind = O_LOCK, .id = *id };
@@ -46,7 +46,7 @@ remember_leftover(struct lock *l, const struct id *id)
 void
 lock_drop_file(struct lock *l, const struct id *id)
 {
-	if (erase_file(l, id, NULL) != E_OK)
+	if (lock_erase_file(l, id, NULL) != E_OK)
 		remember_leftover(l, id);
 }
 
@@ -54,7 +54,7 @@ static enum ecode
 erase_leftovers(struct lock *l, struct err *e)
 {
 	while (l->leftovers > 0) {
-		enum ecode rc = erase_file(l, &l->leftover[l->leftovers - 1], e);
+		enum ecode rc = lock_erase_file(l, &l->leftover[l->leftovers - 1], e);
 
 		if (rc != E_OK)
 			return rc;
@@ -258,7 +258,12 @@ lock_new(struct vault *v, const struct lock_args *args, struct lock **out, struc
 	l->os = v->os;
 	l->args = *args;
 	l->harmless = buf_limit(LOCK_ARENA_BYTES);
-	rc = blob_codec_open(v->keys, v->os, v->version, COMPRESSION_AUTO, &l->codec, e);
+	l->condemned = buf_limit(LOCK_ARENA_BYTES);
+	l->begun = l->os->wall(l->os);
+	l->begun_ns = l->os->boottime_ns(l->os);
+	rc = identity_self(l->os, &l->identity, e);
+	if (rc == E_OK)
+		rc = blob_codec_open(v->keys, v->os, v->version, COMPRESSION_AUTO, &l->codec, e);
 	if (rc != E_OK) {
 		free(l);
 		return rc;
@@ -274,6 +279,7 @@ lock_free(struct lock *l)
 	(void)pthread_mutex_destroy(&l->mutex);
 	blob_codec_close(&l->codec);
 	buf_done(&l->harmless);
+	buf_done(&l->condemned);
 	free(l);
 }
 
@@ -308,6 +314,7 @@ lock_take(struct vault *v, const struct lock_args *args, struct lock **out, stru
 	invariant(l != NULL);
 	rc = lock_attempt(l, e);
 	buf_done(&l->harmless);
+	buf_done(&l->condemned);
 	if (rc == E_OK && args->refresh_thread) {
 		rc = start_refreshing(l, e);
 		if (rc != E_OK)

@@ -26,6 +26,9 @@ struct lock {
 	pthread_mutex_t mutex;
 	struct pulse *refresher;
 	bool has_thread;
+	struct identity identity; /* of this process */
+	struct instant begun;     /* wall clock at … */
+	uint64_t begun_ns;        /* … this time of the boot clock */
 
 	struct id id;          /* of the file in force */
 	uint64_t refreshed_ns; /* boot clock, taken before that file was written */
@@ -33,8 +36,9 @@ struct lock {
 	bool lost;
 	struct id leftover[LEFTOVER_MAX];
 	size_t leftovers;
-	struct buf
-		harmless; /* ids of locks that were read and do not conflict; only while taking */
+	/* ids of other locks; only while taking */
+	struct buf harmless;  /* were read and do not count */
+	struct buf condemned; /* were judged dead in the first look */
 };
 
 /* ---- lock_record.c ---- */
@@ -54,6 +58,7 @@ enum ecode lock_attempt(struct lock *l, struct err *e) must_check;
  * survive a power cut, it must only be seen.  After any refusal the file is removed.
  */
 enum ecode lock_write_file(struct lock *l, struct id *out, struct err *e) must_check;
+enum ecode lock_erase_file(struct lock *l, const struct id *id, struct err *e) must_check;
 /* A file of ours that is of no use any more: gone now, or at the next occasion. */
 void lock_drop_file(struct lock *l, const struct id *id);
 /* Fetch and read one lock.  E_LOCK_UNREADABLE, E_STORE_ABSENT, whatever vault_load() and lock_parse() refuse */

@@ -52,6 +52,49 @@ parse_u32(struct json *j, uint32_t *out, struct err *e)
 	return E_OK;
 }
 
+/* "holdfast": {"run_id", "identity"}, both in order or none: half an answer is none. */
+static enum ecode
+parse_own(struct json *j, struct arena *a, struct lock_info *info, struct err *e)
+{
+	struct identity id = { .pid = 0 };
+	struct slice key, run_id = { NULL, 0 };
+	enum ecode rc = E_OK;
+
+	if (!json_enter_object(j))
+		return json_refusal(j, "lock", e);
+	while (rc == E_OK && json_key(j, &key)) {
+		if (slice_is(key, "identity"))
+			rc = identity_take(j, &id, e);
+		else if (slice_is(key, "run_id"))
+			rc = parse_text(j, a, &run_id, e);
+		else if (!json_skip(j, NULL))
+			rc = json_refusal(j, "lock", e);
+	}
+	if (rc == E_OK && !json_end(j))
+		rc = json_refusal(j, "lock", e);
+	if (rc != E_OK)
+		return rc;
+	info->identity = id;
+	info->run_id = run_id;
+	return E_OK;
+}
+
+/* What is ours must not make a lock unreadable for anybody: an odd one counts as restic's, which is never taken over. */
+static enum ecode
+parse_guest(struct json *j, struct arena *a, struct lock_info *info, struct err *e)
+{
+	struct json inner;
+	struct slice raw;
+	struct err why;
+	enum ecode rc;
+
+	if (!json_skip(j, &raw))
+		return json_refusal(j, "lock", e);
+	json_init(&inner, raw.p, raw.len);
+	rc = parse_own(&inner, a, info, &why);
+	return rc == E_NOMEM ? err_set(e, rc, why.sys, "%s", why.detail) : E_OK;
+}
+
 static enum ecode
 parse_member(
 	struct json *j, struct slice key, struct arena *a, struct lock_info *info, struct err *e)
@@ -68,6 +111,8 @@ parse_member(
 		return parse_u32(j, &info->uid, e);
 	if (slice_is(key, "gid"))
 		return parse_u32(j, &info->gid, e);
+	if (slice_is(key, "holdfast"))
+		return parse_guest(j, a, info, e);
 	if (slice_is(key, "exclusive"))
 		ok = json_null(j) || json_bool(j, &info->exclusive);
 	else if (slice_is(key, "pid"))
@@ -105,13 +150,46 @@ put_name(struct json_out *w, const char *key, const char *text)
 	json_put_str(w, text);
 }
 
+/*
+ * Now, or what the boot clock says since the lock was taken, if that is later:
+ * were the wall clock set back, a refresh would look older than the lock it
+ * replaces, and others would take us for dead.
+ */
+static struct instant
+record_time(const struct lock *l)
+{
+	uint64_t held_ns = l->os->boottime_ns(l->os) - l->begun_ns;
+	struct instant now = l->os->wall(l->os), steady = l->begun;
+
+	steady.s += (int64_t)(held_ns / NS_PER_S);
+	steady.ns += (int32_t)(held_ns % NS_PER_S);
+	if (steady.ns >= (int32_t)NS_PER_S) {
+		steady.s++;
+		steady.ns -= (int32_t)NS_PER_S;
+	}
+	return instant_cmp(now, steady) < 0 ? steady : now;
+}
+
+/* restic skips members it does not know. */
+static void
+put_own(struct json_out *w, const struct lock *l)
+{
+	json_put_key(w, "holdfast");
+	json_open_object(w);
+	if (l->args.run_id != NULL)
+		put_name(w, "run_id", l->args.run_id);
+	json_put_key(w, "identity");
+	identity_put(w, &l->identity);
+	json_close_object(w);
+}
+
 enum ecode
 lock_text(const struct lock *l, struct buf *out, struct err *e)
 {
 	const struct os *os = l->os;
 	struct os_ids ids = os->ids(os);
 	char host[HOST_NAME_BYTES] = "", user[USER_NAME_BYTES] = "", when[INSTANT_TEXT_MAX];
-	size_t len = instant_format(os->wall(os), when);
+	size_t len = instant_format(record_time(l), when);
 	struct json_out w;
 
 	/* a name that cannot be told stays empty: the lock counts all the same */
@@ -135,6 +213,7 @@ lock_text(const struct lock *l, struct buf *out, struct err *e)
 		json_put_key(&w, "gid");
 		json_put_u64(&w, ids.gid);
 	}
+	put_own(&w, l);
 	json_close_object(&w);
 	return json_done(&w, e);
 }

@@ -40,20 +40,45 @@ wait_ms(const struct lock *l, uint64_t ms, struct err *e)
 }
 
 static bool
-is_harmless(const struct lock *l, const struct id *id)
+is_among(const struct buf *ids, const struct id *id)
 {
-	for (size_t at = 0; at < l->harmless.len; at += sizeof(id->b))
-		if (memcmp(l->harmless.p + at, id->b, sizeof(id->b)) == 0)
+	for (size_t at = 0; at < ids->len; at += sizeof(id->b))
+		if (memcmp(ids->p + at, id->b, sizeof(id->b)) == 0)
 			return true;
 	return false;
 }
 
+/*
+ * Its process is provably gone.  Seen for the first time it is only noted; in
+ * the look after LOCK_RECHECK_MS it goes.  Where a store will not remove it,
+ * it is told and does not count: nobody is behind it.
+ */
+static enum ecode
+bury(struct lock *l, const struct lock_info *info, bool second, const char *why, struct err *e)
+{
+	struct lock_takeover what = { .info = info, .why = why };
+	struct err refusal;
+
+	if (!second)
+		return is_among(&l->condemned, &info->id)
+			       ? E_OK
+			       : buf_add(&l->condemned, info->id.b, sizeof(info->id.b), e);
+	if (lock_erase_file(l, &info->id, &refusal) != E_OK)
+		what.refusal = &refusal;
+	if (l->args.taken_over != NULL)
+		l->args.taken_over(l->args.arg, &what);
+	return buf_add(&l->harmless, info->id.b, sizeof(info->id.b), e);
+}
+
 /* One foreign lock.  E_LOCKED; E_LOCK_UNREADABLE when it cannot be read. */
 static enum ecode
-judge_conflict(struct lock *l, const struct store_entry *entry, struct arena *a, struct err *e)
+judge_conflict(struct lock *l, const struct store_entry *entry, bool second, struct arena *a,
+	struct err *e)
 {
+	bool condemned = is_among(&l->condemned, &entry->id);
 	struct err why = { .code = E_OK };
 	struct lock_info info = { .exclusive = true };
+	const char *proof;
 	enum ecode rc = lock_load(l->v, l->codec, entry, a, &info, &why);
 	char id[9];
 
@@ -66,12 +91,15 @@ judge_conflict(struct lock *l, const struct store_entry *entry, struct arena *a,
 		return err_set(e, E_LOCK_UNREADABLE, why.sys, "lock %s: %s (%s)", id, why.detail,
 			err_row(rc)->name);
 	}
+	/* one that is dead only now, in the second look, is left to whoever comes next */
+	if ((!second || condemned) && lock_is_gone(l->os, &info, &proof))
+		return bury(l, &info, second, proof, e);
 	if (info.exclusive || l->args.exclusive)
 		return lock_refusal(l->os, &info, e);
 	return buf_add(&l->harmless, entry->id.b, sizeof(entry->id.b), e);
 }
 
-/* One look at locks/.  `own` may be NULL.  A conflict is told before an unreadable one. */
+/* One look at locks/.  `own` is NULL in the first.  A conflict is told before an unreadable one. */
 static enum ecode
 look_once(struct lock *l, const struct id *own, struct err *e)
 {
@@ -86,9 +114,9 @@ look_once(struct lock *l, const struct id *own, struct err *e)
 
 		/* an empty file is an upload that was interrupted (8.2) */
 		if (entry->size == 0 || (own != NULL && id_cmp(own, &entry->id) == 0) ||
-			is_harmless(l, &entry->id))
+			is_among(&l->harmless, &entry->id))
 			continue;
-		rc = judge_conflict(l, entry, &a, &why);
+		rc = judge_conflict(l, entry, own != NULL, &a, &why);
 		if (rc == E_LOCK_UNREADABLE) {
 			unreadable = why;
 			rc = E_OK;
@@ -127,6 +155,7 @@ attempt(struct lock *l, struct err *e)
 	enum ecode rc;
 
 	buf_clear(&l->harmless);
+	buf_clear(&l->condemned);
 	rc = look(l, NULL, e);
 	if (rc != E_OK)
 		return rc;

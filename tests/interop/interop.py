@@ -224,7 +224,38 @@ def locks():
         if blocked:
             break
     check(blocked, "6: restic snapshots refuses beside our exclusive lock", text(done))
+    killed_holder(repo)
     shutil.rmtree(repo)
+
+
+def killed_holder(repo):
+    """X-09: restic takes our lock, which has a member of its own, for one of its kind; and we leave restic's dead ones to `unlock`."""
+    child = subprocess.Popen([HOLDFAST, "-r", str(repo), "backup", "--stdin"], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    check(wait_for_lock(repo), "6: our lock is there again")
+    names = [p.name for p in (repo / "locks").iterdir()]
+    done = restic(repo, "list", "locks")
+    check(done.stdout.decode().split() == names, "6: restic list locks shows it", text(done))
+    done = restic(repo, "cat", "lock", names[0])
+    check(json.loads(done.stdout or b"{}").get("pid") == child.pid, "6: restic cat lock reads it", text(done))
+    done = holdfast(repo, "cat", "lock", names[0])
+    check("identity" in json.loads(done.stdout or b"{}").get("holdfast", {}), "6: which has a member of ours", text(done))
+    child.kill()
+    child.communicate()
+    done = restic(repo, "forget", "--keep-last", "1")
+    check(done.returncode != 0 and b"locked" in done.stderr, "6: restic forget refuses beside our dead lock", text(done))
+    done = restic(repo, "unlock")
+    check(done.returncode == 0 and not any((repo / "locks").iterdir()), "6: restic unlock removes our dead lock", text(done))
+    child = subprocess.Popen([RESTIC, "-r", str(repo), "backup", "--stdin"], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    check(wait_for_lock(repo), "6: a lock of restic's")
+    child.kill()
+    child.communicate()
+    done = holdfast(repo, "check")
+    check(done.returncode == 11 and b"the process is not there any more" in done.stderr, "6: a dead lock of restic's is not taken over", text(done))
+    check(any((repo / "locks").iterdir()), "6: and stays")
+    done = holdfast(repo, "unlock")
+    check(done.returncode == 0 and not any((repo / "locks").iterdir()), "6: until holdfast unlock", text(done))
 
 
 if RESTIC is None:

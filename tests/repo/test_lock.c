@@ -1,411 +1,9 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* lock.c, lock_take.c: taking, holding and letting go, in a world where every call can be refused. */
+#include "lock_world.h"
 
-#include <cmocka.h>
-
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#include "base/wire.h"
-#include "repo/lock.h"
-#include "store/erase.h"
-#include "store/mem.h"
-
-#define TEST_ARENA ((size_t)16 << 20)
-#define S          UINT64_C(1000000000)
-#define START_S    1795000000 /* some day of 2026 */
-
-/* The master key's JSON of all vaults here: nothing secret depends on it. */
-static const char master[] =
-	"{\"mac\":{\"k\":\"AQIDBAUGBwgJCgsMDQ4PEA==\",\"r\":\"AQIDBAUGBwgJCgsMDQ4PEA==\"},"
-	"\"encrypt\":\"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\"}";
-
-/* ---- a world: one store, one clock, several hosts ---- */
-
-struct world;
-struct host {
-	struct os os; /* first: slots find their host */
-	struct world *w;
-	const char *name, *user;
-	int pid;
-	uint32_t uid;
-	int kill_answer;
-	struct vault v;
-};
-struct call {
-	char what; /* p put, g get, s stat, l list, e erase */
-	struct id id;
-};
-#define CALLS_MAX 4096
-struct world {
-	struct store st; /* first: a layer over the memory below, which counts and refuses */
-	struct store *below;
-	struct keyring *keys;
-	_Atomic uint64_t mono, boot; /* ns */
-	_Atomic int64_t wall_s;
-	bool clock_stands; /* the monotonic clock does not advance: the refresh thread never waits */
-	uint64_t slept[64];
-	size_t sleeps;
-	void (*on_sleep)(struct world *w);
-	size_t sleep_at; /* on_sleep is called at this sleep, from 1 on; 0: at every one */
-	struct call call[CALLS_MAX];
-	_Atomic size_t calls;
-	char fail_what;               /* calls of this kind fail; 0: none; '*': any */
-	size_t fail_from, fail_count; /* from the n-th of that kind on, so many */
-	size_t fail_seen;
-	enum ecode fail_code;
-	bool fail_after; /* the call happens and is refused all the same */
-	struct host a, b;
-	struct id remembered;
-};
-
-static struct world *
-world_of(const struct os *os)
-{
-	return ((const struct host *)os)->w;
-}
-
-static struct instant
-host_wall(const struct os *os)
-{
-	return (struct instant){ .s = world_of(os)->wall_s };
-}
-
-static uint64_t
-host_mono(const struct os *os)
-{
-	return world_of(os)->mono;
-}
-
-static uint64_t
-host_boot(const struct os *os)
-{
-	return world_of(os)->boot;
-}
-
-static void
-pass(struct world *w, uint64_t ns)
-{
-	if (!w->clock_stands)
-		w->mono += ns;
-	w->boot += ns;
-	w->wall_s += (int64_t)(ns / S);
-}
-
-static void
-host_sleep(const struct os *os, uint64_t ns)
-{
-	struct world *w = world_of(os);
-
-	if (w->sleeps < 64)
-		w->slept[w->sleeps] = ns;
-	w->sleeps++;
-	pass(w, ns);
-	if (w->on_sleep != NULL && (w->sleep_at == 0 || w->sleep_at == w->sleeps))
-		w->on_sleep(w);
-}
-
-static int
-host_pid(const struct os *os)
-{
-	return ((const struct host *)os)->pid;
-}
-
-static int
-host_kill(const struct os *os, int pid, int sig)
-{
-	assert_true(pid > 0);
-	assert_int_equal(sig, 0); /* a question, never a signal */
-	return ((const struct host *)os)->kill_answer;
-}
-
-static struct os_ids
-host_ids(const struct os *os)
-{
-	uint32_t uid = ((const struct host *)os)->uid;
-
-	return (struct os_ids){ uid, uid };
-}
-
-static int
-host_name(const struct os *os, char *p, size_t len)
-{
-	(void)snprintf(p, len, "%s", ((const struct host *)os)->name);
-	return 0;
-}
-
-static int
-host_user(const struct os *os, uint32_t uid, char *p, size_t len)
-{
-	(void)uid;
-	(void)snprintf(p, len, "%s", ((const struct host *)os)->user);
-	return 0;
-}
-
-static void
-host_init(struct host *h, struct world *w, const char *name, int pid)
-{
-	h->os = *os_posix();
-	h->os.wall = host_wall;
-	h->os.monotonic_ns = host_mono;
-	h->os.boottime_ns = host_boot;
-	h->os.sleep_ns = host_sleep;
-	h->os.pid = host_pid;
-	h->os.kill = host_kill;
-	h->os.ids = host_ids;
-	h->os.hostname = host_name;
-	h->os.user_name = host_user;
-	h->w = w;
-	h->name = name;
-	h->user = "user";
-	h->pid = pid;
-	h->v = (struct vault){ .os = &h->os, .store = &w->st, .keys = w->keys, .version = 2 };
-}
-
-/* ---- the layer ---- */
-
-/* Note the call; true when it is to be refused. */
-static bool
-noted(struct world *w, char what, const struct oname *name)
-{
-	size_t n = w->calls++;
-
-	if (n < CALLS_MAX) {
-		w->call[n].what = what;
-		if (name != NULL)
-			w->call[n].id = name->id;
-	}
-	if (w->fail_what != '*' && w->fail_what != what)
-		return false;
-	w->fail_seen++;
-	return w->fail_seen >= w->fail_from && w->fail_seen - w->fail_from < w->fail_count;
-}
-
-static enum ecode
-refuse(struct world *w, struct err *e)
-{
-	return err_set(e, w->fail_code, EIO, "as told by the test");
-}
-
-static enum ecode
-layer_put(struct store *st, const struct oname *name, const struct slice *parts, size_t n,
-	struct err *e)
-{
-	struct world *w = (struct world *)st;
-	bool fails = noted(w, 'p', name);
-
-	if (fails && !w->fail_after)
-		return refuse(w, e);
-	enum ecode rc = store_put(w->below, name, parts, n, e);
-
-	return fails ? refuse(w, e) : rc;
-}
-
-static enum ecode
-layer_get(struct store *st, const struct oname *name, uint64_t off, size_t len, struct buf *out,
-	struct err *e)
-{
-	struct world *w = (struct world *)st;
-
-	return noted(w, 'g', name) ? refuse(w, e) : store_get(w->below, name, off, len, out, e);
-}
-
-static enum ecode
-layer_stat(struct store *st, const struct oname *name, uint64_t *size, struct err *e)
-{
-	struct world *w = (struct world *)st;
-
-	return noted(w, 's', name) ? refuse(w, e) : store_stat(w->below, name, size, e);
-}
-
-static enum ecode
-layer_list(struct store *st, enum okind kind,
-	enum ecode (*each)(void *arg, const struct store_entry *entry, struct err *e), void *arg,
-	struct err *e)
-{
-	struct world *w = (struct world *)st;
-
-	return noted(w, 'l', NULL) ? refuse(w, e) : store_list(w->below, kind, each, arg, e);
-}
-
-static enum ecode
-below_erase(struct world *w, const struct id *id)
-{
-	struct eraser er = eraser_for(w->below, 1U << O_LOCK);
-	struct oname name = { .kind = O_LOCK, .id = *id };
-
-	return eraser_erase(&er, &name, NULL);
-}
-
-static enum ecode
-layer_erase(struct store *st, const struct oname *name, struct err *e)
-{
-	struct world *w = (struct world *)st;
-	bool fails = noted(w, 'e', name);
-
-	if (fails && !w->fail_after)
-		return refuse(w, e);
-	return below_erase(w, &name->id) == E_OK && !fails ? E_OK : refuse(w, e);
-}
-
-static const struct store_ops layer = {
-	.put = layer_put,
-	.get = layer_get,
-	.stat = layer_stat,
-	.list = layer_list,
-	.erase = layer_erase,
-};
-
-static int
-setup(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-
-	assert_non_null(w);
-	w->st = (struct store){ .ops = &layer, .location = "world", .connections = 1 };
-	assert_int_equal(mem_open(&w->below, NULL), E_OK);
-	assert_int_equal(
-		keyring_from_json(
-			(struct slice){ (const uint8_t *)master, strlen(master) }, &w->keys, NULL),
-		E_OK);
-	w->wall_s = START_S;
-	w->mono = 1000 * S;
-	w->boot = 5000 * S;
-	host_init(&w->a, w, "alpha", 11);
-	host_init(&w->b, w, "beta", 22);
-	*state = w;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct world *w = *state;
-
-	keyring_close(&w->keys);
-	store_close(&w->below);
-	free(w);
-	return 0;
-}
-
-/* ---- helpers ---- */
-
-static size_t
-files(struct world *w)
-{
-	struct store_listing l = { .n = 0 };
-	size_t n;
-
-	assert_int_equal(store_list_all(w->below, O_LOCK, &l, NULL), E_OK);
-	n = l.n;
-	store_listing_done(&l);
-	return n;
-}
-
-static struct id
-only_file(struct world *w)
-{
-	struct store_listing l = { .n = 0 };
-	struct id id;
-
-	assert_int_equal(store_list_all(w->below, O_LOCK, &l, NULL), E_OK);
-	assert_int_equal(l.n, 1);
-	id = l.v[0].id;
-	store_listing_done(&l);
-	return id;
-}
-
-static void
-expect_code(enum ecode got, enum ecode want, const struct err *e)
-{
-	if (got != want)
-		fail_msg("%s: %s, expected %s", err_row(got)->name, e->detail, err_row(want)->name);
-}
-
-static struct lock *
-take(struct host *h, bool exclusive)
-{
-	struct lock_args args = { .exclusive = exclusive };
-	struct lock *l = NULL;
-	struct err e = { .code = E_OK };
-
-	expect_code(lock_take(&h->v, &args, &l, &e), E_OK, &e);
-	assert_non_null(l);
-	return l;
-}
-
-static void
-expect_refused(struct host *h, const struct lock_args *args, enum ecode want)
-{
-	struct lock *l = NULL;
-	struct err e = { .code = E_OK };
-
-	expect_code(lock_take(&h->v, args, &l, &e), want, &e);
-	assert_int_equal(e.code, want);
-	assert_null(l);
-}
-
-static void
-release(struct lock *l)
-{
-	struct err e = { .code = E_OK };
-
-	expect_code(lock_release(&l, &e), E_OK, &e);
-	assert_null(l);
-}
-
-static struct id
-put_raw(struct world *w, uint8_t first, const void *p, size_t len)
-{
-	struct oname name = { .kind = O_LOCK };
-	struct slice part = { p, len };
-
-	name.id.b[0] = first;
-	assert_int_equal(store_put(w->below, &name, &part, 1, NULL), E_OK);
-	return name.id;
-}
-
-/* Somebody else's lock with this text. */
-static struct id
-put_text(struct world *w, const char *json)
-{
-	struct blob_codec *c = NULL;
-	struct buf sealed = buf_limit(1 << 16);
-	struct oname name = { .kind = O_LOCK };
-	struct slice part;
-
-	assert_int_equal(blob_codec_open(w->keys, os_posix(), 2, COMPRESSION_AUTO, &c, NULL), E_OK);
-	assert_int_equal(unpacked_shut(c, json, strlen(json), &sealed, &name.id, NULL), E_OK);
-	part = buf_slice(&sealed);
-	assert_int_equal(store_put(w->below, &name, &part, 1, NULL), E_OK);
-	blob_codec_close(&c);
-	buf_done(&sealed);
-	return name.id;
-}
-
 /* ---- taking ---- */
-
-static void
-expect_text(struct world *w, struct host *h, const char *want)
-{
-	struct blob_codec *c = NULL;
-	struct buf json = buf_limit(1 << 16);
-	struct id id = only_file(w);
-
-	assert_int_equal(blob_codec_open(w->keys, &h->os, 2, COMPRESSION_AUTO, &c, NULL), E_OK);
-	assert_int_equal(vault_load(&h->v, c, O_LOCK, &id, &json, NULL), E_OK);
-	assert_int_equal(json.len, strlen(want));
-	assert_memory_equal(json.p, want, json.len);
-	blob_codec_close(&c);
-	buf_done(&json);
-}
 
 static void
 the_file_is_as_the_format_says(void **state)
@@ -414,14 +12,14 @@ the_file_is_as_the_format_says(void **state)
 	struct lock *l = take(&w->a, false);
 
 	expect_text(w, &w->a,
-		"{\"time\":\"2026-11-18T11:06:40Z\",\"exclusive\":false,\"hostname\":\"alpha\",\"username\":\"user\",\"pid\":11}");
+		"{\"time\":\"2026-11-18T11:06:40Z\",\"exclusive\":false,\"hostname\":\"alpha\",\"username\":\"user\",\"pid\":11" OWN_A);
 	release(l);
 	w->wall_s = START_S;
 	w->a.uid = 1000;
 	l = take(&w->a, true);
 	expect_text(w, &w->a,
 		"{\"time\":\"2026-11-18T11:06:40Z\",\"exclusive\":true,\"hostname\":\"alpha\",\"username\":\"user\",\"pid\":11,"
-		"\"uid\":1000,\"gid\":1000}");
+		"\"uid\":1000,\"gid\":1000" OWN_A);
 	release(l);
 	assert_int_equal(files(w), 0);
 }
@@ -745,7 +343,7 @@ refreshing_writes_before_it_erases(void **state)
 	assert_int_equal(id_cmp(&w->call[before].id, &now), 0);
 	assert_int_equal(id_cmp(&w->call[before + 1].id, &old), 0);
 	expect_text(w, &w->a,
-		"{\"time\":\"2026-11-18T11:11:41Z\",\"exclusive\":false,\"hostname\":\"alpha\",\"username\":\"user\",\"pid\":11}");
+		"{\"time\":\"2026-11-18T11:11:41.2Z\",\"exclusive\":false,\"hostname\":\"alpha\",\"username\":\"user\",\"pid\":11" OWN_A);
 	release(l);
 	assert_int_equal(files(w), 0);
 }
@@ -753,12 +351,14 @@ refreshing_writes_before_it_erases(void **state)
 static void
 the_wall_clock_may_jump(void **state)
 {
-	static const int64_t jumps[] = { 86400 * 3650, -86400 * 3650, 3600, -START_S };
+	/* 2038 is where 32 bits end */
+	static const int64_t jumps[] = { 86400 * 3650, -86400 * 3650, 3600, -3600, 86400, -86400,
+		-START_S, INT32_MAX - START_S, INT32_MAX - START_S + INT64_C(1) };
 	struct world *w = *state;
 	struct lock *l = take(&w->a, false);
 	size_t before = w->calls;
 
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
 		w->wall_s = START_S + jumps[i];
 		assert_int_equal(lock_check(l, NULL), E_OK);
 	}
