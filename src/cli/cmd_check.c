@@ -86,6 +86,8 @@ tell_json(struct cli *cli, const struct check_result *r, struct err *e)
 	json_put_bool(&w, r->suggest_prune);
 	json_put_key(&w, "num_hints");
 	json_put_u64(&w, r->hints);
+	json_put_key(&w, "num_partial");
+	json_put_u64(&w, r->partial);
 	json_close_object(&w);
 	rc = json_done(&w, e);
 	if (rc == E_OK)
@@ -111,6 +113,11 @@ tell_people(struct cli *cli, const struct check_args *args, const struct check_r
 	else
 		screen_out(&cli->screen,
 			"content was not read; to read it too: holdfast check --read-data");
+	if (r->partial > 0)
+		screen_out(&cli->screen,
+			"%" PRIu64 " snapshot%s partial: paths could not be read when %s made",
+			r->partial, r->partial == 1 ? " is" : "s are",
+			r->partial == 1 ? "it was" : "they were");
 	if (r->suggest_repair_index)
 		screen_out(&cli->screen, "the index could be repaired; nothing is lost by waiting");
 	if (r->suggest_prune)

@@ -9,6 +9,7 @@
 #include "cli/units.h"
 #include "engine/catalog.h"
 #include "engine/inspect.h"
+#include "engine/ownrecord.h"
 
 #define LINE_MAX_BYTES (16U << 20) /* a snapshot's record, or a node with a very long path */
 
@@ -176,14 +177,33 @@ take_dirs(struct listing *l, struct err *e)
 	return rc;
 }
 
+/* On stderr, so that whoever takes the list for all there was is told, and a script's list stays as it was. */
+static void
+warn_partial(struct cli *cli, enum completeness state, uint64_t lost)
+{
+	if (cli->screen.quiet)
+		return;
+	if (state == COMPLETENESS_PARTIAL)
+		screen_err(&cli->screen,
+			"note: this snapshot is partial: %" PRIu64
+			" path%s could not be read when it was made",
+			lost, lost == 1 ? "" : "s");
+	else if (state == COMPLETENESS_UNREADABLE)
+		screen_err(&cli->screen,
+			"note: whether this snapshot is complete cannot be read from it");
+}
+
 static enum ecode
 tell_head(struct cli *cli, const struct snapshot *s, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	char time[UNIT_TEXT_MAX];
+	uint64_t lost;
+	enum completeness state = own_completeness(s, &lost);
 	enum ecode rc;
 
 	if (!cli->screen.json) {
+		warn_partial(cli, state, lost);
 		if (!cli->screen.quiet)
 			screen_out(&cli->screen, "snapshot %s of %s at %s:", cli_short(cli, &s->id),
 				cli_shown(cli, s->hostname.p, s->hostname.len),
@@ -193,8 +213,8 @@ tell_head(struct cli *cli, const struct snapshot *s, struct err *e)
 	rc = catalog_record_open(s, &line, e);
 	if (rc == E_OK)
 		rc = buf_printf(&line, e,
-			",\"id\":\"%s\",\"short_id\":\"%s\",\"message_type\":\"snapshot\",\"struct_type\":\"snapshot\"}\n",
-			cli_id(cli, &s->id), cli_short(cli, &s->id));
+			",\"id\":\"%s\",\"short_id\":\"%s\",\"completeness\":\"%s\",\"message_type\":\"snapshot\",\"struct_type\":\"snapshot\"}\n",
+			cli_id(cli, &s->id), cli_short(cli, &s->id), completeness_text(state));
 	if (rc == E_OK)
 		screen_out_bytes(&cli->screen, line.p, line.len);
 	return rc;

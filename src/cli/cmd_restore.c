@@ -102,6 +102,8 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	put(&w, "metadata_problems", r->metadata_problems);
 	json_put_key(&w, "snapshot_id");
 	json_put_id(&w, &r->snapshot_id);
+	json_put_key(&w, "completeness");
+	json_put_str(&w, completeness_text(r->completeness));
 	json_put_key(&w, "run_id");
 	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
@@ -182,6 +184,20 @@ safety_of(const struct restore_args *args)
 	return NULL; /* not reached: -Wswitch-enum proves the list above */
 }
 
+/* What was restored is what the snapshot has; that this is not all there was must not be found out later (DV-04). */
+static void
+warn_completeness(struct job *j, const struct restore_result *r)
+{
+	if (r->completeness == COMPLETENESS_PARTIAL)
+		job_warn(j,
+			cli_text(j->cli,
+				"the snapshot is partial: %" PRIu64
+				" path%s could not be read when it was made, and cannot be restored",
+				r->lacking, r->lacking == 1 ? "" : "s"));
+	else if (r->completeness == COMPLETENESS_UNREADABLE)
+		job_warn(j, "whether the snapshot is complete cannot be read from it");
+}
+
 static enum ecode
 run(struct cli *cli, struct restore_words *w, struct restore_result *result, struct err *e)
 {
@@ -207,6 +223,7 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	if (rc == E_OK)
 		rc = restore_run(&s, &w->args, result, e);
 	fill_result(&job, &w->args, result);
+	warn_completeness(&job, result);
 	return job_end(&job, &s, rc, e);
 }
 

@@ -5,6 +5,7 @@
 #include "cli/pick.h"
 #include "cli/units.h"
 #include "engine/catalog.h"
+#include "engine/ownrecord.h"
 
 #define DOCUMENT_MAX_BYTES (1U << 30) /* 100,000 snapshots of some KiB */
 #define CELL_MAX_BYTES     (1U << 20)
@@ -85,11 +86,14 @@ choose(struct cli *cli, const struct snapshot_list *list, struct choice *out, st
 static enum ecode
 add_json(const struct snapshot *s, struct cli *cli, struct buf *out, struct err *e)
 {
+	uint64_t lost;
 	enum ecode rc = catalog_record_open(s, out, e);
 
 	if (rc == E_OK)
-		rc = buf_printf(out, e, ",\"id\":\"%s\",\"short_id\":\"%s\"}", cli_id(cli, &s->id),
-			cli_short(cli, &s->id));
+		rc = buf_printf(out, e,
+			",\"id\":\"%s\",\"short_id\":\"%s\",\"completeness\":\"%s\"}",
+			cli_id(cli, &s->id), cli_short(cli, &s->id),
+			completeness_text(own_completeness(s, &lost)));
 	return rc;
 }
 
@@ -125,24 +129,60 @@ joined(struct cli *cli, const struct slice *v, size_t n)
 	return cli_shown(cli, text.p, text.len);
 }
 
+/* Nothing for what is complete, or made by a program that says nothing: the mark is to stand out. */
+static const char *
+mark(enum completeness state)
+{
+	switch (state) {
+	case COMPLETENESS_UNSAID:
+	case COMPLETENESS_COMPLETE:
+		return "";
+	case COMPLETENESS_PARTIAL:
+		return "partial";
+	case COMPLETENESS_UNREADABLE:
+		return "unknown";
+	}
+	return "?"; /* not reached: -Wswitch-enum proves the list above */
+}
+
+static void
+tell_partial(struct cli *cli, size_t partial, size_t unknown)
+{
+	if (partial > 0)
+		screen_out(&cli->screen,
+			"%zu of them partial: paths could not be read when they were made",
+			partial);
+	if (unknown > 0)
+		screen_out(&cli->screen,
+			"%zu of them unknown: what they say of their completeness cannot be read",
+			unknown);
+}
+
 static void
 tell_people(struct cli *cli, const struct choice *c)
 {
+	size_t partial = 0, unknown = 0;
+	uint64_t lost;
 	char time[UNIT_TEXT_MAX], size[UNIT_TEXT_MAX];
 
 	if (c->n > 0)
-		screen_out(&cli->screen, "%-8s  %-19s  %-12s  %-10s  %12s  %s", "ID", "Time",
-			"Host", "Tags", "Size", "Paths");
+		screen_out(&cli->screen, "%-8s  %-19s  %-12s  %-10s  %12s  %-7s  %s", "ID", "Time",
+			"Host", "Tags", "Size", "State", "Paths");
 	for (size_t i = 0; i < c->n; i++) {
 		const struct snapshot *s = c->v[i];
+		enum completeness state = own_completeness(s, &lost);
 
-		screen_out(&cli->screen, "%s  %s  %-12s  %-10s  %12s  %s", cli_short(cli, &s->id),
-			local_text(s->time, time), cli_shown(cli, s->hostname.p, s->hostname.len),
+		partial += state == COMPLETENESS_PARTIAL;
+		unknown += state == COMPLETENESS_UNREADABLE;
+		screen_out(&cli->screen, "%s  %s  %-12s  %-10s  %12s  %-7s  %s",
+			cli_short(cli, &s->id), local_text(s->time, time),
+			cli_shown(cli, s->hostname.p, s->hostname.len),
 			joined(cli, s->tags, s->tag_count),
 			s->has_summary ? bytes_text(s->summary.total_bytes_processed, size) : "",
-			joined(cli, s->paths, s->path_count));
+			mark(state), joined(cli, s->paths, s->path_count));
 	}
 	screen_out(&cli->screen, "%zu snapshot%s", c->n, c->n == 1 ? "" : "s");
+	tell_partial(cli, partial, unknown);
 }
 
 static enum ecode

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/path.h"
 #include "engine/backup_internal.h"
 #include "os/child.h"
@@ -358,43 +357,12 @@ fill_summary(struct backup *b, struct snapshot_summary *sum, const struct commit
 	sum->total_bytes_processed = atomic_load(&b->bytes);
 }
 
-/* Our own member: what this snapshot claims about itself (D-3; signature and digests come with the signing issue). */
-static enum ecode
-own_record(struct backup *b, struct record *rec, struct err *e)
-{
-	autoclean(buf_done) struct buf text = buf_limit(UNPACKED_MAX_BYTES);
-	struct json_out w;
-	enum ecode rc;
-
-	json_begin(&w, &text);
-	json_open_object(&w);
-	json_put_key(&w, "format");
-	json_put_u64(&w, 1);
-	if (b->args->run_id != NULL) {
-		json_put_key(&w, "run_id");
-		json_put_str(&w, b->args->run_id);
-	}
-	json_put_key(&w, "completeness");
-	json_put_str(&w, atomic_load(&b->unreadable) == 0 ? "complete" : "partial");
-	json_put_key(&w, "unreadable");
-	json_put_u64(&w, atomic_load(&b->unreadable));
-	json_put_key(&w, "changed_while_read");
-	json_put_u64(&w, atomic_load(&b->changed));
-	json_put_key(&w, "excluded");
-	json_put_u64(&w, atomic_load(&b->excluded));
-	json_put_key(&w, "sockets_skipped");
-	json_put_u64(&w, atomic_load(&b->sockets));
-	json_close_object(&w);
-	rc = json_done(&w, e);
-	return rc == E_OK ? arena_copy(&rec->arena, text.p, text.len, &rec->next.holdfast, e) : rc;
-}
-
 static enum ecode
 save_snapshot(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
 {
 	autoclean(buf_done) struct buf text = buf_limit(UNPACKED_MAX_BYTES);
 	struct session *s = b->s;
-	enum ecode rc = own_record(b, rec, e);
+	enum ecode rc = claim_write(b, rec, e);
 
 	/* the last moment to say no: what a stopped writer left in a pipe is not a backup */
 	if (rc == E_OK && s->listener->stop(s->listener->arg))

@@ -218,6 +218,10 @@ bool lost_for_good(struct backup *b, const char *path, struct err *why);
 /* `code` with counts by cause and the first paths as evidence; returns it. */
 enum ecode lost_refusal(struct backup *b, enum ecode code, struct err *e);
 
+/* ---- backup_claim.c ---- */
+/* Fills in rec->next.holdfast.  The walk is over. */
+enum ecode claim_write(struct backup *b, struct record *rec, struct err *e) must_check;
+
 /* ---- backup_targets.c: which directories lead to which targets (format document 6.9) ---- */
 struct vnode {
 	const char *name;    /* in the snapshot */

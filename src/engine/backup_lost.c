@@ -136,8 +136,11 @@ lost_add(struct backup *b, const char *path, const struct err *why, enum cause c
 	l->now.total++;
 	l->now.can_retry += cause_can_retry(cause);
 	l->now.by_cause[cause]++;
-	rc = digest_path(l, path, cause, &e);
-	if (rc == E_OK)
+	if (l->hash == NULL) /* nothing of an estimate is recorded */
+		rc = E_OK;
+	else
+		rc = digest_path(l, path, cause, &e);
+	if (rc == E_OK && l->hash != NULL)
 		rc = keep(l, path, why, cause, &e);
 	if (rc != E_OK && l->trouble.code == E_OK)
 		l->trouble = e;

@@ -8,6 +8,7 @@
 
 #include "base/wire.h"
 #include "engine/check_internal.h"
+#include "engine/ownrecord.h"
 
 /* Snapshot records, keys and locks of a vault: 100,000 records of 2 KiB. */
 #define CHECK_ARENA_BYTES ((size_t)1 << 30)
@@ -229,6 +230,26 @@ check_index(struct check *c, struct err *e)
 	return E_OK;
 }
 
+/* A partial snapshot is no damage, but whoever relies on it must know; one that cannot say what it is, is damage (DV-04). */
+static void
+check_claim(struct check *c, struct arena *a, const struct snapshot *s)
+{
+	struct own_record own;
+	struct err why;
+	enum ecode rc = own_parse(s->holdfast, a, &own, &why);
+
+	if (rc == E_OWN_VERSION)
+		check_hint(c, rc, "snapshot", &s->id, "%s", why.detail);
+	else if (rc != E_OK)
+		check_error(c, rc, "snapshot", &s->id, "%s", why.detail);
+	else if (own.state == COMPLETENESS_PARTIAL) {
+		c->partial++;
+		check_hint(c, E_PARTIAL, "snapshot", &s->id,
+			"it is partial: %llu path%s could not be read when it was made",
+			(unsigned long long)own.unreadable, own.unreadable == 1 ? "" : "s");
+	}
+}
+
 static enum ecode
 check_snapshots(struct check *c, struct arena *a, struct snapshot_list *list, struct err *e)
 {
@@ -238,6 +259,8 @@ check_snapshots(struct check *c, struct arena *a, struct snapshot_list *list, st
 		check_error(c, E_SNAPSHOT_FORMAT, "snapshot", NULL,
 			"%zu records cannot be read; the first: %s", list->unreadable,
 			list->first_unreadable.detail);
+	for (size_t i = 0; rc == E_OK && i < list->n; i++)
+		check_claim(c, a, &list->v[i]);
 	return rc;
 }
 
@@ -296,6 +319,7 @@ fill_result(struct check *c, const struct snapshot_list *snapshots, struct check
 	out->errors = atomic_load(&c->errors);
 	out->hints = atomic_load(&c->hints);
 	out->snapshots = snapshots->n;
+	out->partial = c->partial;
 	out->trees = atomic_load(&c->trees);
 	out->packs = index_pack_count(c->s->index);
 	out->blobs = index_blob_count(c->s->index);

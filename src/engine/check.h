@@ -28,6 +28,7 @@ struct check_finding {
 };
 struct check_result {
 	uint64_t errors, hints;
+	uint64_t partial; /* snapshots that say of themselves that paths are missing */
 	uint64_t snapshots, trees, packs, blobs, packs_read, bytes_read;
 	bool suggest_repair_index, suggest_prune;
 	struct id *broken_packs; /* owned; sorted, unique */

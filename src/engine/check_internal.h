@@ -12,6 +12,7 @@ struct check {
 	const struct check_args *args;
 	void (*found)(void *arg, const struct check_finding *f);
 	void *arg;
+	uint64_t partial; /* counted before the workers begin */
 	_Atomic uint64_t errors, hints, trees, blobs, packs_read, bytes_read;
 	atomic_bool suggest_repair_index, suggest_prune;
 	pthread_mutex_t lock; /* guards what follows */

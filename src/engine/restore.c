@@ -240,6 +240,7 @@ choose(struct restore *r, struct id *tree, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	r->out->snapshot_id = snap->id;
+	r->out->completeness = own_completeness(snap, &r->out->lacking);
 	*tree = snap->tree;
 	return sub != NULL ? inspect_subtree(s, &snap->tree, sub, tree, e) : E_OK;
 }

@@ -7,6 +7,7 @@
 #ifndef HF_ENGINE_RESTORE_H
 #define HF_ENGINE_RESTORE_H
 
+#include "engine/ownrecord.h"
 #include "engine/session.h"
 #include "fs/rules.h"
 
@@ -30,6 +31,8 @@ struct restore_args {
 };
 struct restore_result {
 	struct id snapshot_id;
+	enum completeness completeness;      /* what the snapshot says of itself */
+	uint64_t lacking;                    /* paths it says it lacks */
 	uint64_t files, dirs, others, bytes; /* planned = done on success */
 	uint64_t verified_files, verified_bytes;
 	uint64_t metadata_problems;
