@@ -1,9 +1,11 @@
 #include "cli/cli.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "base/wire.h"
 #include "cli/units.h"
 
@@ -78,6 +80,29 @@ without_password(struct cli *cli, const char *word)
 	if (colon == NULL)
 		return word;
 	return cli_text(cli, "%.*s***%s", (int)(colon + 1 - word), word, at);
+}
+
+/* A relative directory means nothing to whoever reads a record in another place. */
+const char *
+cli_safe_location(struct cli *cli, const char *location)
+{
+	static const char local[] = "local:";
+	autoclean(buf_done) struct buf clean = buf_limit(PATH_TEXT_MAX);
+	char cwd[PATH_MAX];
+	struct err e;
+
+	if (location == NULL || strstr(location, "://") != NULL)
+		return location == NULL ? NULL : without_password(cli, location);
+	if (strncmp(location, local, sizeof(local) - 1) == 0)
+		location += sizeof(local) - 1;
+	if (location[0] != '/') {
+		if (cli->os->cwd(cli->os, cwd, sizeof(cwd)) < 0)
+			return location;
+		location = cli_text(cli, "%s/%s", cwd, location);
+	}
+	if (path_clean(&clean, location, strlen(location), &e) != E_OK)
+		return location;
+	return cli_text(cli, "%.*s", (int)clean.len, (const char *)clean.p);
 }
 
 static const char *

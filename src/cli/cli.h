@@ -31,6 +31,9 @@ const char *cli_shown(struct cli *cli, const void *p, size_t len);
 /* argv as it may be written down: values of --password-command, the words of --stdin-from-command and passwords in URLs replaced. */
 enum ecode cli_safe_argv(struct cli *cli, int argc, char *const argv[], struct err *e) must_check;
 
+/* A vault's location as it may be written down: no password, and a directory from the root. */
+const char *cli_safe_location(struct cli *cli, const char *location);
+
 /* One function a command, in cmd_<name>.c.  The refusal is printed by main. */
 enum ecode cmd_init(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_backup(struct cli *cli, struct err *e) must_check;

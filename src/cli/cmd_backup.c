@@ -368,6 +368,7 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	};
 	struct job_args args = { .mode = "backup",
 		.must_report = !w->args.dry_run,
+		.changes = !w->args.dry_run,
 		.kind = TICKER_BACKUP,
 		.safety = w->args.dry_run ? NULL : safety };
 	struct job_open_args how = { .lock = w->args.dry_run ? SESSION_NO_LOCK : SESSION_SHARED,

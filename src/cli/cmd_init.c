@@ -67,7 +67,9 @@ make(struct job *j, struct id *id, struct err *e)
 enum ecode
 cmd_init(struct cli *cli, struct err *e)
 {
-	struct job_args args = { .mode = "init", .must_report = true, .kind = TICKER_OTHER };
+	struct job_args args = {
+		.mode = "init", .must_report = true, .changes = true, .kind = TICKER_OTHER
+	};
 	struct session none = { .os = NULL };
 	struct job job;
 	struct id id;
@@ -80,6 +82,8 @@ cmd_init(struct cli *cli, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	rc = make(&job, &id, e);
+	if (rc == E_OK)
+		job_know_vault(&job, &id);
 	rc = job_end(&job, &none, rc, e);
 	return rc == E_OK ? tell(cli, &id, e) : rc;
 }

@@ -170,7 +170,9 @@ tell(struct cli *cli, const struct change *what, const struct id *id, struct err
 static enum ecode
 change(struct cli *cli, const struct change *what, struct err *e)
 {
-	struct job_args args = { .mode = "key", .must_report = true, .kind = TICKER_OTHER };
+	struct job_args args = {
+		.mode = "key", .must_report = true, .changes = true, .kind = TICKER_OTHER
+	};
 	struct secret *password = NULL;
 	struct job job;
 	struct id id;

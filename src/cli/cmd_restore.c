@@ -201,9 +201,10 @@ warn_completeness(struct job *j, const struct restore_result *r)
 static enum ecode
 run(struct cli *cli, struct restore_words *w, struct restore_result *result, struct err *e)
 {
-	struct job_args args = {
-		.mode = "restore", .kind = TICKER_RESTORE, .safety = safety_of(&w->args)
-	};
+	struct job_args args = { .mode = "restore",
+		.changes = !w->args.dry_run,
+		.kind = TICKER_RESTORE,
+		.safety = safety_of(&w->args) };
 	struct job_open_args how = { .lock = SESSION_SHARED };
 	struct session s = { .os = NULL };
 	struct job job;
@@ -212,6 +213,7 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	args.source = cli_text(
 		cli, "%s of %s", w->args.snapshot, cli->set.repo == NULL ? "?" : cli->set.repo);
 	args.target = w->args.dest;
+	args.destination = cli_safe_location(cli, w->args.dest);
 	args.operation = cli_text(cli, "restore of %s into %s", w->args.snapshot, w->args.dest);
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)

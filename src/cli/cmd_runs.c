@@ -33,10 +33,15 @@ tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
 		put(&w, "failure", runs[i].failure);
 		put(&w, "started", runs[i].started);
 		put(&w, "snapshot_id", runs[i].snapshot_id);
+		put(&w, "vault", runs[i].vault);
 		json_put_key(&w, "exit_code");
 		json_put_i64(&w, runs[i].exit_code);
 		json_put_key(&w, "duration_ms");
 		json_put_u64(&w, runs[i].duration_ms);
+		if (runs[i].pid > 0) {
+			json_put_key(&w, "pid");
+			json_put_i64(&w, runs[i].pid);
+		}
 		json_close_object(&w);
 	}
 	json_close_array(&w);
@@ -58,10 +63,18 @@ shown(struct cli *cli, const char *text)
 static const char *
 exit_text(const struct run_info *r, char out[static 16])
 {
-	if (r->status != NULL && strcmp(r->status, "unfinished") == 0)
+	if (r->life != RUN_ENDED)
 		return "-";
 	(void)snprintf(out, 16, "%d", r->exit_code);
 	return out;
+}
+
+static const char *
+fact_of(struct cli *cli, const struct run_info *r)
+{
+	if (r->life == RUN_LIVE)
+		return cli_text(cli, "process %" PRId64, r->pid);
+	return r->exit_code == 0 ? shown(cli, r->snapshot_id) : shown(cli, r->failure);
 }
 
 static void
@@ -74,12 +87,10 @@ tell_people(struct cli *cli, const struct run_info *runs, size_t n)
 			"Status", "Exit", "Time", "Snapshot or refusal");
 	for (size_t i = 0; i < n; i++) {
 		const struct run_info *r = &runs[i];
-		const char *fact =
-			r->exit_code == 0 ? shown(cli, r->snapshot_id) : shown(cli, r->failure);
 
 		screen_out(&cli->screen, "%-25s  %-8s  %-10s  %4s  %8s  %.18s", r->id,
 			shown(cli, r->mode), shown(cli, r->status), exit_text(r, exit_code),
-			span_text(r->duration_ms / 1000, span), fact);
+			span_text(r->duration_ms / 1000, span), fact_of(cli, r));
 	}
 	screen_out(&cli->screen, "%zu run%s in %s/runs", n, n == 1 ? "" : "s",
 		cli_shown(cli, cli->set.state_dir, strlen(cli->set.state_dir)));

@@ -79,7 +79,9 @@ on_lock(void *arg, const struct unlock_item *item)
 enum ecode
 cmd_unlock(struct cli *cli, struct err *e)
 {
-	struct job_args args = { .mode = "unlock", .must_report = true, .kind = TICKER_OTHER };
+	struct job_args args = {
+		.mode = "unlock", .must_report = true, .changes = true, .kind = TICKER_OTHER
+	};
 	struct job_open_args how = { .lock = SESSION_NO_LOCK };
 	struct session s = { .os = NULL };
 	size_t removed = 0, left = 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/wire.h"
 #include "cli/password.h"
 #include "cli/signals.h"
 #include "cli/units.h"
@@ -172,7 +173,10 @@ begin_run(struct job *j, struct err *e)
 		.mode = j->args.mode,
 		.argv = cli->argv,
 		.argc = cli->argc,
-		.version = CLI_VERSION_TEXT };
+		.version = CLI_VERSION_TEXT,
+		.vault = j->vault,
+		.source = j->args.source,
+		.target = j->args.target };
 	struct err why;
 	enum ecode rc;
 
@@ -207,6 +211,16 @@ check_words(const struct cli *cli, const struct job_args *args, struct err *e)
 	return E_OK;
 }
 
+/* Without it nothing may be changed; the run ends here, with its report. */
+static enum ecode
+begin_audit(struct job *j, struct err *e)
+{
+	struct session none = { .os = NULL };
+	enum ecode rc = job_audit_begin(j, e);
+
+	return rc == E_OK ? E_OK : job_end(j, &none, rc, e);
+}
+
 enum ecode
 job_begin(struct job *j, struct cli *cli, const struct job_args *args, struct err *e)
 {
@@ -224,6 +238,7 @@ job_begin(struct job *j, struct cli *cli, const struct job_args *args, struct er
 	j->result.warnings = j->warnings;
 	j->result.source = args->source;
 	j->result.target = args->target;
+	j->vault = cli_safe_location(cli, cli->set.repo);
 	cli->operation = args->operation;
 	if (args->mode == NULL)
 		return E_OK;
@@ -232,7 +247,7 @@ job_begin(struct job *j, struct cli *cli, const struct job_args *args, struct er
 		screen_err(&cli->screen, "%s%s%s",
 			cli_shown(cli, args->operation, strlen(args->operation)),
 			cli->run_id[0] == '\0' ? "" : ", run ", cli->run_id);
-	return rc;
+	return rc == E_OK ? begin_audit(j, e) : rc;
 }
 
 enum ecode
@@ -273,10 +288,19 @@ job_open(struct job *j, const struct job_open_args *how, struct session *s, stru
 		args.password = secret_bytes(password);
 		rc = session_open(s, &args, e);
 		j->session_open = rc == E_OK;
+		if (rc == E_OK)
+			job_know_vault(j, &s->vault->repo_id);
 	}
 	if (password != NULL)
 		secret_close(&password);
 	return rc;
+}
+
+void
+job_know_vault(struct job *j, const struct id *repo_id)
+{
+	id_hex(repo_id, j->repo_id);
+	j->result.repo_id = j->repo_id;
 }
 
 /* ---- ending ---- */
@@ -284,8 +308,12 @@ job_open(struct job *j, const struct job_open_args *how, struct session *s, stru
 static const char *
 status_name(const struct job *j, enum ecode rc)
 {
-	if (rc != E_OK)
-		return err_row(rc)->class == CLASS_PARTIAL ? "partial" : "failure";
+	enum eclass class = rc == E_OK ? CLASS_SUCCESS : err_row(rc)->class;
+
+	if (class == CLASS_BUSY)
+		return "skipped"; /* L-26: somebody else was at it, nothing was done */
+	if (class != CLASS_SUCCESS)
+		return class == CLASS_PARTIAL ? "partial" : "failure";
 	return j->result.status == NULL ? "success" : j->result.status;
 }
 
@@ -361,5 +389,6 @@ job_end(struct job *j, struct session *s, enum ecode rc, struct err *e)
 		if (signals_stopped_by() != 0 && j->args.mode != NULL)
 			tell_rest(j);
 	}
+	rc = job_audit_end(j, rc, e);
 	return end_run(j, rc, e);
 }

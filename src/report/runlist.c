@@ -1,4 +1,4 @@
-/* Looking at run folders: the list for `runs`, and which of them a new run removes. */
+/* Looking at run folders: the list for `runs` and `status`. */
 #include "report/runparts.h"
 
 #include <ctype.h>
@@ -88,63 +88,10 @@ run_names(const struct os *os, int runs_fd, struct arena *a, const char ***out, 
 	return rc;
 }
 
-/* Our folders hold files only; anything else makes the rmdir fail, and the folder stays. */
-static void
-remove_folder(const struct os *os, int runs_fd, const char *name)
-{
-	static const char *const files[] = { RUN_REPORT_NAME, RUN_JOURNAL_NAME, "failed.jsonl",
-		"skipped.jsonl", "can_retry.jsonl", "completed.jsonl" };
-	struct io_fd dir = { os, -1 };
-
-	if (io_open(os, runs_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, NULL) !=
-		E_OK)
-		return;
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-		(void)os->unlink(os, dir.fd, files[i], 0); /* most are absent */
-	io_fd_done(&dir);
-	(void)os->unlink(os, runs_fd, name, AT_REMOVEDIR);
-}
-
-static bool
-has_report(const struct os *os, int runs_fd, const char *name)
-{
-	struct io_fd dir = { os, -1 };
-	struct os_meta meta;
-	bool has;
-
-	if (io_open(os, runs_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, NULL) !=
-		E_OK)
-		return false;
-	has = os->stat(os, dir.fd, RUN_REPORT_NAME, AT_SYMLINK_NOFOLLOW, &meta) == 0;
-	io_fd_done(&dir);
-	return has;
-}
-
-/*
- * Folders without a report may belong to a run that still works: they are
- * spared until there are twice as many folders as are kept.
- */
-void
-run_retain(const struct os *os, int runs_fd, struct arena *a)
-{
-	const char **names;
-	size_t n, excess, spare;
-	struct err ignored;
-
-	if (run_names(os, runs_fd, a, &names, &n, &ignored) != E_OK || n < RUNS_KEPT_MAX)
-		return;
-	excess = n - RUNS_KEPT_MAX + 1;
-	spare = n >= 2 * (size_t)RUNS_KEPT_MAX ? n - 2 * (size_t)RUNS_KEPT_MAX + 1 : 0;
-	for (size_t i = 0; i < excess; i++) {
-		if (i < spare || has_report(os, runs_fd, names[i]))
-			remove_folder(os, runs_fd, names[i]);
-	}
-}
-
 /* ---- reading one folder ---- */
 
-static bool
-take_text(struct json *j, struct arena *a, const char **out)
+bool
+run_take_text(struct json *j, struct arena *a, const char **out)
 {
 	autoclean(buf_done) struct buf text = buf_limit(RUN_TEXT_MAX_BYTES);
 	struct slice raw;
@@ -171,19 +118,94 @@ take_exit(struct json *j, int *out)
 	return true;
 }
 
+/* {log, seq, digest}, or null */
+static bool
+take_audit(struct json *j, struct audit_mark *out)
+{
+	struct audit_mark mark = { .seq = 0 };
+	struct slice key;
+
+	if (json_null(j))
+		return true;
+	if (!json_enter_object(j))
+		return false;
+	while (json_key(j, &key)) {
+		bool ok = slice_is(key, "log")      ? audit_take_log(j, mark.log)
+			  : slice_is(key, "seq")    ? json_u64(j, &mark.seq)
+			  : slice_is(key, "digest") ? audit_take_id(j, &mark.digest)
+						    : json_skip(j, NULL);
+
+		if (!ok)
+			return false;
+	}
+	*out = mark;
+	return !j->bad;
+}
+
+/* Of the refusal record: what a person wants in one line, and how bad it was. */
+static bool
+take_refusal(struct json *j, struct arena *a, struct run_info *info)
+{
+	struct slice key;
+
+	if (json_null(j))
+		return true;
+	if (!json_enter_object(j))
+		return false;
+	while (json_key(j, &key)) {
+		bool ok = slice_is(key, "severity") ? run_take_text(j, a, &info->severity)
+			  : slice_is(key, "what")   ? run_take_text(j, a, &info->what)
+			  : slice_is(key, "why")    ? run_take_text(j, a, &info->why)
+			  : slice_is(key, "code")   ? json_u64(j, &info->code)
+						    : json_skip(j, NULL);
+
+		if (!ok)
+			return false;
+	}
+	return !j->bad;
+}
+
+static bool
+take_paths(struct json *j, struct arena *a, struct run_info *info)
+{
+	struct slice key;
+
+	if (!json_enter_object(j))
+		return false;
+	while (json_key(j, &key)) {
+		bool ok = slice_is(key, "source")   ? run_take_text(j, a, &info->source)
+			  : slice_is(key, "target") ? run_take_text(j, a, &info->target)
+						    : json_skip(j, NULL);
+
+		if (!ok)
+			return false;
+	}
+	return !j->bad;
+}
+
 static bool
 take_member(struct json *j, struct slice key, struct arena *a, struct run_info *info)
 {
 	if (slice_is(key, "mode"))
-		return take_text(j, a, &info->mode);
+		return run_take_text(j, a, &info->mode);
 	if (slice_is(key, "status"))
-		return take_text(j, a, &info->status);
+		return run_take_text(j, a, &info->status);
 	if (slice_is(key, "failureCode"))
-		return take_text(j, a, &info->failure);
+		return run_take_text(j, a, &info->failure);
 	if (slice_is(key, "startedAt"))
-		return take_text(j, a, &info->started);
+		return run_take_text(j, a, &info->started);
 	if (slice_is(key, "snapshotId"))
-		return take_text(j, a, &info->snapshot_id);
+		return run_take_text(j, a, &info->snapshot_id);
+	if (slice_is(key, "vault"))
+		return run_take_text(j, a, &info->vault);
+	if (slice_is(key, "repositoryId"))
+		return run_take_text(j, a, &info->repo_id);
+	if (slice_is(key, "paths"))
+		return take_paths(j, a, info);
+	if (slice_is(key, "refusal"))
+		return take_refusal(j, a, info);
+	if (slice_is(key, "audit"))
+		return take_audit(j, &info->audit);
 	if (slice_is(key, "exitCode"))
 		return take_exit(j, &info->exit_code);
 	if (slice_is(key, "durationMs"))
@@ -226,7 +248,7 @@ take_journal(const struct buf *text, struct arena *a, struct run_info *info)
 			return;
 	}
 	while (json_key(&j, &key)) {
-		bool ok = slice_is(key, "ts") ? take_text(&j, a, &info->started)
+		bool ok = slice_is(key, "ts") ? run_take_text(&j, a, &info->started)
 					      : json_skip(&j, NULL);
 
 		if (!ok)
@@ -244,7 +266,8 @@ read_unfinished(const struct os *os, int dir, struct arena *a, struct run_info *
 	struct err e;
 	size_t got = 0;
 
-	info->status = "unfinished";
+	run_owner_read(os, dir, a, info);
+	info->status = info->life == RUN_LIVE ? "running" : "unfinished";
 	if (buf_reserve(&text, JOURNAL_HEAD_BYTES, &e) != E_OK)
 		return;
 	if (io_open(os, dir, RUN_JOURNAL_NAME, O_RDONLY | O_NOFOLLOW, 0, &f.fd, &e) != E_OK)
@@ -256,18 +279,20 @@ read_unfinished(const struct os *os, int dir, struct arena *a, struct run_info *
 	io_fd_done(&f);
 }
 
-static void
-read_folder(const struct os *os, int runs_fd, struct arena *a, struct run_info *info)
+void
+run_read_folder(const struct os *os, int runs_fd, struct arena *a, struct run_info *info)
 {
 	autoclean(buf_done) struct buf text = buf_limit(RUN_TEXT_MAX_BYTES);
 	struct io_fd dir = { os, -1 };
 	struct err e;
 
 	info->status = "unreadable";
+	info->life = RUN_UNKNOWN;
 	if (io_open(os, runs_fd, info->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &dir.fd, &e) !=
 		E_OK)
 		return;
 	if (io_read_file(os, dir.fd, RUN_REPORT_NAME, &text, &e) == E_OK) {
+		info->life = RUN_ENDED;
 		if (!take_report(&text, a, info))
 			info->status =
 				"unreadable"; /* what was read before the fault is kept for the rest */
@@ -308,7 +333,7 @@ read_folders(const struct os *os, int runs_fd, struct arena *a, struct run_info 
 		struct run_info *info = (struct run_info *)infos + i;
 
 		*info = (struct run_info){ .id = names[count - 1 - i], .mode = "?" };
-		read_folder(os, runs_fd, a, info);
+		run_read_folder(os, runs_fd, a, info);
 	}
 	if (count > 1)
 		qsort(infos, count, sizeof(struct run_info), by_start);

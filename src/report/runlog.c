@@ -42,17 +42,28 @@ run_list_name(enum run_list list)
 }
 
 static enum ecode
+copy_text(struct run *r, const char *text, const char **out, struct err *e)
+{
+	*out = NULL;
+	return text == NULL ? E_OK : arena_str(&r->arena, text, strlen(text), out, e);
+}
+
+static enum ecode
 copy_args(struct run *r, const struct run_args *args, struct err *e)
 {
 	void *argv = NULL;
-	enum ecode rc = arena_str(&r->arena, args->mode, strlen(args->mode), &r->args.mode, e);
+	enum ecode rc = copy_text(r, args->mode, &r->args.mode, e);
 
 	if (rc == E_OK)
-		rc = arena_str(
-			&r->arena, args->version, strlen(args->version), &r->args.version, e);
+		rc = copy_text(r, args->version, &r->args.version, e);
 	if (rc == E_OK)
-		rc = arena_str(
-			&r->arena, args->state_dir, strlen(args->state_dir), &r->args.state_dir, e);
+		rc = copy_text(r, args->state_dir, &r->args.state_dir, e);
+	if (rc == E_OK)
+		rc = copy_text(r, args->vault, &r->args.vault, e);
+	if (rc == E_OK)
+		rc = copy_text(r, args->source, &r->args.source, e);
+	if (rc == E_OK)
+		rc = copy_text(r, args->target, &r->args.target, e);
 	if (rc == E_OK)
 		rc = arena_alloc(&r->arena, args->argc * sizeof(char *), &argv, e);
 	for (size_t i = 0; rc == E_OK && i < args->argc; i++)
@@ -97,6 +108,8 @@ make_folder(struct run *r, int runs_fd, struct err *e)
 		rc = io_open(r->os, r->dir_fd, RUN_JOURNAL_NAME,
 			O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0600, &r->journal_fd, e);
 	if (rc == E_OK)
+		rc = run_owner_write(r, e);
+	if (rc == E_OK)
 		(void)r->os->fsync(
 			r->os, runs_fd); /* a folder lost in a power cut loses no promise */
 	return rc;
@@ -115,7 +128,7 @@ open_folder(struct run *r, struct err *e)
 	if (rc == E_OK)
 		rc = io_open(r->os, AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, &runs.fd, &why);
 	if (rc == E_OK) {
-		run_retain(r->os, runs.fd, &r->arena);
+		run_retain(r->os, runs.fd);
 		rc = make_folder(r, runs.fd, &why);
 	}
 	if (rc == E_OK)
@@ -128,6 +141,7 @@ static void
 run_free(struct run *r)
 {
 	io_close(r->os, &r->journal_fd);
+	io_close(r->os, &r->owner_fd);
 	io_close(r->os, &r->dir_fd);
 	for (unsigned i = 0; i < RUN_LISTS; i++) {
 		io_close(r->os, &r->roll[i].fd);
@@ -170,6 +184,7 @@ run_open(const struct os *os, const struct run_args *args, struct run **out, str
 	r->arena = arena_limit(RUN_ARENA_BYTES);
 	r->dir_fd = -1;
 	r->journal_fd = -1;
+	r->owner_fd = -1;
 	for (unsigned i = 0; i < RUN_LISTS; i++) {
 		r->roll[i].fd = -1;
 		r->roll[i].head = buf_limit(RUN_INLINE_BYTES);

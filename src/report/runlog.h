@@ -1,5 +1,6 @@
 /*
- * The run folder: <state>/runs/<run_id>/ with execution_journal.jsonl (flushed
+ * The run folder: <state>/runs/<run_id>/ with run_owner.json (whose run it is;
+ * locked by the kernel while its process lives), execution_journal.jsonl (flushed
  * line by line) and run_report.json (written atomically, last), 0700/0600.
  * run_id is "20261121T031522Z-5e0c7a11": wall clock and 32 random bits.
  */
@@ -9,11 +10,14 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "os/os.h"
+#include "report/audit.h"
 #include "report/event.h"
 
-#define RUN_ID_MAX    32    /* NUL included */
-#define RUNS_KEPT_MAX 200   /* folders; the oldest beyond are removed when a run begins */
-#define RUN_LIST_MAX  10000 /* lines in one artifact list; the rest is counted */
+#define RUN_ID_MAX 32 /* NUL included */
+#define RUNS_KEPT_MAX \
+	200 /* folders; the oldest beyond go when a run begins, evidence later or never (runretain.c) */
+#define RUNS_EVIDENCE_MAX 1000  /* folders, before killed runs and SEV-1 failures go too */
+#define RUN_LIST_MAX      10000 /* lines in one artifact list; the rest is counted */
 
 struct run;
 struct run_args {
@@ -22,6 +26,7 @@ struct run_args {
 	const char *const *argv; /* without secrets: the caller removed them */
 	size_t argc;
 	const char *version;
+	const char *vault, *source, *target; /* as told to people, without secrets; NULL: none */
 };
 enum ecode run_open(const struct os *os, const struct run_args *args, struct run **out,
 	struct err *e) must_check;
@@ -48,10 +53,13 @@ struct run_counts { /* catalogue B1 */
 	uint64_t verified_files, verify_failed_files, deleted_remote_files, retried_operations;
 };
 struct run_result {
-	const char *status;          /* "success", "partial", "failure", "dry-run" */
-	const struct err *refusal;   /* NULL on success */
-	const char *source, *target; /* text or NULL */
-	const char *snapshot_id;     /* or NULL */
+	const char *
+		status; /* "success", "partial", "failure", "skipped" (somebody else was at it: L-26), "dry-run" */
+	const struct err *refusal;      /* NULL on success */
+	const char *source, *target;    /* text or NULL */
+	const char *snapshot_id;        /* or NULL */
+	const char *repo_id;            /* of the vault, once it was open; or NULL */
+	const struct audit_mark *audit; /* the end entry; NULL: none was written */
 	struct run_counts counts;
 	uint64_t bytes_read, bytes_added, bytes_stored, bytes_sent, bytes_received;
 	const char *const *warnings;
@@ -65,11 +73,26 @@ enum ecode run_finish(struct run **r, const struct run_result *result, struct er
 /* Without a report: for tests of crashes only. */
 void run_abandon(struct run **r);
 
-struct run_info { /* for `runs` */
-	const char *id, *mode, *status, *failure, *started,
-		*snapshot_id; /* in the arena; status "unfinished" when there is no report */
+enum run_life {
+	RUN_ENDED,  /* by itself: there is a report */
+	RUN_LIVE,   /* proven: its process holds the lock on its owner record */
+	RUN_DEAD,   /* proven: nobody holds it, and there is no report */
+	RUN_UNKNOWN /* no owner record, or nobody can tell */
+};
+struct run_info { /* texts in the arena, NULL where unknown */
+	const char *id, *mode, *failure, *started, *snapshot_id;
+	const char *status; /* the report's; without one "running" or "unfinished" */
 	int exit_code;
 	uint64_t duration_ms;
+	enum run_life life;
+	const char *severity, *what, *why; /* of the refusal */
+	uint64_t code;
+	const char *vault, *repo_id, *source, *target;
+	struct audit_mark audit; /* seq 0: none */
+	int64_t pid;             /* what follows only without a report */
+	const char *cwd;
+	const char **argv;
+	size_t argc;
 };
 /* Newest first. */
 enum ecode run_list_all(const struct os *os, const char *state_dir, struct arena *a,

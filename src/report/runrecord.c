@@ -185,6 +185,22 @@ put_head(struct json_out *w, const struct run *r, const struct run_result *resul
 }
 
 static void
+put_audit(struct json_out *w, const struct audit_mark *mark)
+{
+	json_put_key(w, "audit");
+	if (mark == NULL) {
+		json_put_null(w);
+		return;
+	}
+	json_open_object(w);
+	put(w, "log", mark->log);
+	put_count(w, "seq", mark->seq);
+	json_put_key(w, "digest");
+	json_put_id(w, &mark->digest);
+	json_close_object(w);
+}
+
+static void
 put_outcome(struct json_out *w, const struct run *r, const struct run_result *result)
 {
 	const struct err_row *row = result->refusal == NULL ? NULL : err_row(result->refusal->code);
@@ -193,6 +209,9 @@ put_outcome(struct json_out *w, const struct run *r, const struct run_result *re
 	json_put_i64(w, row == NULL ? 0 : (int64_t)row->class);
 	put(w, "failureCode", row == NULL ? "none" : eclass_name(row->class));
 	put(w, "snapshotId", result->snapshot_id);
+	put(w, "vault", r->args.vault);
+	put(w, "repositoryId", result->repo_id);
+	put_audit(w, result->audit);
 	json_put_key(w, "refusal");
 	if (row == NULL)
 		json_put_null(w);

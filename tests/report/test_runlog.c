@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -350,43 +351,74 @@ folders(const struct place *p)
 }
 
 static void
-fake_folder(const struct place *p, unsigned i, bool report)
+fake_file(const struct place *p, unsigned i, const char *name, const char *text)
 {
-	char path[420], file[500];
+	char file[560];
+
+	(void)snprintf(file, sizeof(file), "%s/runs/20200101T%06uZ-00000000/%s", p->state, i, name);
+	write_file(file, text, strlen(text));
+}
+
+/* `report` NULL: killed, or still at work */
+static void
+fake_folder(const struct place *p, unsigned i, const char *report)
+{
+	char path[420];
 
 	(void)snprintf(path, sizeof(path), "%s/runs/20200101T%06uZ-00000000", p->state, i);
 	assert_int_equal(mkdir(path, 0700), 0);
-	if (!report)
-		return;
-	(void)snprintf(file, sizeof(file), "%s/run_report.json", path);
-	write_file(file, "{}", 2);
+	if (report != NULL)
+		fake_file(p, i, "run_report.json", report);
 }
 
+static bool
+is_kept(const struct place *p, unsigned i)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), "runs/20200101T%06uZ-00000000", i);
+	return exists(p->state, name);
+}
+
+#define OWNER_DEAD_BACKUP "{\"mode\":\"backup\",\"identity\":{\"pid\":1},\"locked\":true}"
+#define REPORT_SEV1       "{\"mode\":\"check\",\"refusal\":{\"severity\":\"SEV-1\",\"code\":2001}}"
+
+/* DV-14, D-8: what may be evidence is spared, a run at work always. */
 static void
 test_retention(void **state)
 {
 	const struct place *p = *state;
 	struct run *run = NULL;
 	struct err e;
-	char path[420];
+	char path[512];
+	int live;
 
 	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
 	run_abandon(&run);
 	for (unsigned i = 0; i < RUNS_KEPT_MAX + 10; i++)
-		fake_folder(p, i, i != 3); /* one that is still at work */
+		fake_folder(p, i, i == 3 || i == 4 ? NULL : i == 5 ? REPORT_SEV1 : "{}");
+	fake_file(p, 4, "run_owner.json", OWNER_DEAD_BACKUP);
+	(void)snprintf(
+		path, sizeof(path), "%s/runs/20200101T000003Z-00000000/run_owner.json", p->state);
+	write_file(path, OWNER_DEAD_BACKUP, strlen(OWNER_DEAD_BACKUP));
+	live = open(path, O_RDONLY);
+	assert_int_equal(flock(live, LOCK_EX), 0);
 	(void)snprintf(path, sizeof(path), "%s/runs/foreign", p->state);
 	assert_int_equal(mkdir(path, 0700), 0);
 	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
 	run_abandon(&run);
-	/* kept: the limit, one more that was spared, the foreign one */
-	assert_int_equal(folders(p), RUNS_KEPT_MAX + 2);
+	/* kept: the limit, three that were spared, the foreign one */
+	assert_int_equal(folders(p), RUNS_KEPT_MAX + 4);
 	assert_true(exists(p->state, "runs/foreign"));
-	assert_true(exists(p->state, "runs/20200101T000003Z-00000000"));
-	assert_false(exists(p->state, "runs/20200101T000000Z-00000000"));
+	assert_false(is_kept(p, 0));
+	assert_true(is_kept(p, 3) && is_kept(p, 4) && is_kept(p, 5));
+	assert_false(is_kept(p, 6));
+	assert_int_equal(close(live), 0);
 }
 
+/* Beyond the second limit evidence goes too, but no live run and no killed backup. */
 static void
-test_unfinished_ones_go_in_the_end(void **state)
+test_evidence_goes_in_the_end(void **state)
 {
 	const struct place *p = *state;
 	struct run *run = NULL;
@@ -394,11 +426,108 @@ test_unfinished_ones_go_in_the_end(void **state)
 
 	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
 	run_abandon(&run);
-	for (unsigned i = 0; i < 2 * RUNS_KEPT_MAX + 30; i++)
-		fake_folder(p, i, false);
+	for (unsigned i = 0; i < RUNS_EVIDENCE_MAX + 30; i++)
+		fake_folder(p, i, i % 2 == 0 ? REPORT_SEV1 : NULL);
+	fake_file(p, 1, "run_owner.json", OWNER_DEAD_BACKUP);
 	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
 	run_abandon(&run);
-	assert_int_equal(folders(p), 2 * RUNS_KEPT_MAX);
+	assert_int_equal(folders(p), RUNS_EVIDENCE_MAX + 1);
+	assert_true(is_kept(p, 1));
+	assert_false(is_kept(p, 0) || is_kept(p, 2) || is_kept(p, 3));
+	assert_true(is_kept(p, RUNS_EVIDENCE_MAX));
+}
+
+/* The kernel's lock tells a run at work from a killed one; a process number does not. */
+static void
+test_a_live_run_is_told_from_a_dead_one(void **state)
+{
+	autoclean(arena_done) struct arena a = arena_limit(64 << 20);
+	const struct place *p = *state;
+	struct run_args args = { .state_dir = p->state,
+		.mode = "backup",
+		.argv = argv_plain,
+		.argc = 3,
+		.version = "test",
+		.vault = "/mnt/vault",
+		.source = "/home",
+		.target = "/mnt/vault" };
+	struct run_info *runs;
+	struct run *run = NULL;
+	struct err e;
+	size_t n;
+
+	assert_int_equal(run_open(os_posix(), &args, &run, &e), E_OK);
+	assert_int_equal(mode_of(run_dir(run), "run_owner.json"), 0600);
+	assert_false(exists(run_dir(run), "run_owner.json-tmp"));
+	assert_int_equal(run_list_all(os_posix(), p->state, &a, &runs, &n, &e), E_OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(runs[0].life, RUN_LIVE);
+	assert_string_equal(runs[0].status, "running");
+	assert_string_equal(runs[0].mode, "backup");
+	assert_string_equal(runs[0].vault, "/mnt/vault");
+	assert_string_equal(runs[0].source, "/home");
+	assert_int_equal(runs[0].pid, getpid());
+	assert_int_equal(runs[0].argc, 3);
+	assert_string_equal(runs[0].argv[2], "/home");
+	assert_non_null(runs[0].cwd);
+	run_abandon(&run); /* lets go of the lock, as any end does; this very process still lives */
+	assert_int_equal(run_list_all(os_posix(), p->state, &a, &runs, &n, &e), E_OK);
+	assert_int_equal(runs[0].life, RUN_DEAD);
+	assert_string_equal(runs[0].status, "unfinished");
+	assert_string_equal(runs[0].argv[1], "backup");
+}
+
+static int
+no_locks(const struct os *os, int fd, int operation)
+{
+	(void)os;
+	(void)fd;
+	(void)operation;
+	return -ENOLCK;
+}
+
+/* A file system without locks: the identity judges, and this process is alive. */
+static void
+test_without_locks_the_identity_judges(void **state)
+{
+	autoclean(arena_done) struct arena a = arena_limit(64 << 20);
+	const struct place *p = *state;
+	struct os os = *os_posix();
+	struct run_info *runs;
+	struct run *run = NULL;
+	struct err e;
+	size_t n;
+
+	os.flock = no_locks;
+	assert_int_equal(begin(&os, p, &run, &e), E_OK);
+	run_abandon(&run);
+	assert_int_equal(run_list_all(&os, p->state, &a, &runs, &n, &e), E_OK);
+	assert_int_equal(runs[0].life, RUN_LIVE);
+}
+
+/* The report names the vault and the end entry of the audit log, and both are read again. */
+static void
+test_the_report_names_its_audit_entry(void **state)
+{
+	autoclean(arena_done) struct arena a = arena_limit(64 << 20);
+	const struct place *p = *state;
+	struct audit_mark mark = { .log = "0123456789abcdef0123456789abcdef", .seq = 77 };
+	struct run_result result = { .status = "skipped", .repo_id = "ab", .audit = &mark };
+	struct run_info *runs;
+	struct run *run = NULL;
+	struct err e;
+	size_t n;
+
+	mark.digest.b[31] = 9;
+	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
+	assert_int_equal(run_finish(&run, &result, &e), E_OK);
+	assert_int_equal(run_list_all(os_posix(), p->state, &a, &runs, &n, &e), E_OK);
+	assert_int_equal(runs[0].life, RUN_ENDED);
+	assert_string_equal(runs[0].status, "skipped");
+	assert_string_equal(runs[0].repo_id, "ab");
+	assert_int_equal(runs[0].audit.seq, 77);
+	assert_string_equal(runs[0].audit.log, mark.log);
+	assert_memory_equal(&runs[0].audit.digest, &mark.digest, sizeof(mark.digest));
 }
 
 static void
@@ -422,7 +551,7 @@ test_list(void **state)
 	assert_int_equal(run_finish(&run, &bad, &e), E_OK);
 	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
 	run_abandon(&run);
-	fake_folder(p, 1, true); /* a report without members */
+	fake_folder(p, 1, "{}"); /* a report without members */
 	assert_int_equal(run_list_all(os_posix(), p->state, &a, &runs, &n, &e), E_OK);
 	assert_int_equal(n, 4);
 	assert_string_equal(runs[3].id, "20200101T000001Z-00000000"); /* oldest last */
@@ -562,8 +691,13 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_lists_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unwritable_state_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_evidence_goes_in_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			test_unfinished_ones_go_in_the_end, setup, teardown),
+			test_a_live_run_is_told_from_a_dead_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_without_locks_the_identity_judges, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_report_names_its_audit_entry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list_survives_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_call_refused_once, setup, teardown),
