@@ -459,10 +459,14 @@ load_each(struct vault *v, struct blob_codec *c, const struct store_listing *nam
 				*e = why;
 			return rc;
 		}
-		if (rc == E_OK)
+		if (rc == E_OK) {
 			out->n++;
-		else if (out->unreadable++ == 0)
+			continue;
+		}
+		if (out->unreadable == 0)
 			out->first_unreadable = why;
+		out->broken[out->unreadable++] =
+			(struct snapshot_broken){ .id = names->v[i].id, .code = rc };
 	}
 	return E_OK;
 }
@@ -483,6 +487,10 @@ snapshot_list_load(struct vault *v, struct blob_codec *c, struct arena *a,
 	if (rc != E_OK)
 		return rc;
 	list.v = mem;
+	rc = arena_alloc(a, names.n * sizeof(*list.broken), &mem, e);
+	if (rc != E_OK)
+		return rc;
+	list.broken = mem;
 	rc = load_each(v, c, &names, a, &list, e);
 	if (rc != E_OK)
 		return rc;
@@ -613,6 +621,23 @@ parse_latest(struct slice text, bool *is, size_t *nth, struct err *e)
 	return E_OK;
 }
 
+/* Nothing readable fits.  A damaged record that does is damage, not absence: never told as something milder. */
+static enum ecode
+refuse_absent(const struct snapshot_list *list, struct slice prefix, struct err *e)
+{
+	int shown = prefix.len < 100 ? (int)prefix.len : 100;
+	char hex[ID_HEX_SIZE];
+
+	for (size_t i = 0; list->broken != NULL && i < list->unreadable; i++) {
+		id_hex(&list->broken[i].id, hex);
+		if (memcmp(hex, prefix.p, prefix.len) == 0)
+			return err_set(e, list->broken[i].code, 0,
+				"the record of snapshot %s is there and cannot be trusted", hex);
+	}
+	return err_set(e, E_SNAPSHOT_ABSENT, 0, "none of %zu has an id that begins with %.*s",
+		list->n, shown, (const char *)prefix.p);
+}
+
 static enum ecode
 select_prefix(const struct snapshot_list *list, struct slice prefix, const struct snapshot **out,
 	struct err *e)
@@ -637,9 +662,7 @@ select_prefix(const struct snapshot_list *list, struct slice prefix, const struc
 		n++;
 	}
 	if (n == 0)
-		return err_set(e, E_SNAPSHOT_ABSENT, 0,
-			"none of %zu has an id that begins with %.*s", list->n, shown,
-			(const char *)prefix.p);
+		return refuse_absent(list, prefix, e);
 	*out = found[0];
 	if (n == 1)
 		return E_OK;

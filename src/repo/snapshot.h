@@ -33,11 +33,16 @@ enum ecode snapshot_parse(const void *json, size_t len, struct arena *a, struct 
 enum ecode snapshot_load(struct vault *v, struct blob_codec *c, const struct id *id,
 	struct arena *a, struct snapshot *out, struct err *e) must_check;
 
+struct snapshot_broken { /* a record that is there and cannot be used */
+	struct id id;
+	enum ecode code; /* why */
+};
 struct snapshot_list {
 	struct snapshot *v; /* in the arena, oldest first, then by id */
 	size_t n;
 	size_t unreadable; /* records that could not be read; the first refusal of them is in `first_unreadable` */
 	struct err first_unreadable;
+	struct snapshot_broken *broken; /* in the arena: all of the unreadable, or NULL */
 };
 /* All snapshots.  An unreadable one is counted, never hidden. */
 enum ecode snapshot_list_load(struct vault *v, struct blob_codec *c, struct arena *a,
@@ -52,7 +57,8 @@ struct snapshot_filter { /* format document 7: hosts any, paths all, tags: any l
 	size_t tag_count;
 };
 bool snapshot_matches(const struct snapshot *s, const struct snapshot_filter *f);
-/* "latest", "latest~N", full or short id, each optionally ":sub/folder" (given back in *sub, NULL when none). */
+/* "latest", "latest~N", full or short id, each optionally ":sub/folder" (given back in *sub, NULL when none).
+ * refuses: E_SNAPSHOT_ABSENT, E_ID_*; an id that names a damaged record only: what the record was refused with (DV-50, DV-52) */
 enum ecode snapshot_select(const struct snapshot_list *list, const struct snapshot_filter *f,
 	const char *text, struct arena *a, const struct snapshot **out, const char **sub,
 	struct err *e) must_check;

@@ -680,6 +680,23 @@ spoiling_list(struct store *st, enum okind kind,
 	return store_list(((struct spoiling *)st)->below, kind, each, arg, e);
 }
 
+/* DV-50, DV-52: who names a damaged snapshot is told of damage, not that there is none. */
+static void
+assert_damage_is_not_absence(const struct snapshot_list *list, struct arena *a)
+{
+	const struct snapshot *got = NULL;
+	char hex[ID_HEX_SIZE];
+	const char *sub;
+	struct err e;
+
+	id_hex(&list->broken[0].id, hex);
+	assert_int_equal(snapshot_select(list, NULL, hex, a, &got, &sub, &e), list->broken[0].code);
+	assert_int_equal(list->broken[0].code, list->first_unreadable.code);
+	hex[12] = '\0';
+	assert_int_equal(snapshot_select(list, NULL, hex, a, &got, &sub, &e), list->broken[0].code);
+	assert_null(got);
+}
+
 static void
 an_unreadable_snapshot_is_counted_not_hidden(void **state)
 {
@@ -708,6 +725,7 @@ an_unreadable_snapshot_is_counted_not_hidden(void **state)
 		assert_int_equal(
 			list.first_unreadable.code, how[i] == E_OK ? E_OBJECT_HASH : how[i]);
 		assert_int_equal(list.first_unreadable.notes, 1);
+		assert_damage_is_not_absence(&list, &a);
 	}
 	close_vector(&o);
 }
