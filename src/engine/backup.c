@@ -1,6 +1,7 @@
 #include "engine/backup.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -392,6 +393,12 @@ fill_result(struct backup *b, const struct record *rec, struct backup_result *ou
 	out->sockets_skipped = atomic_load(&b->sockets);
 	out->excluded = atomic_load(&b->excluded);
 	out->bytes_read = atomic_load(&b->bytes_read);
+	out->files_reused = atomic_load(&b->files_reused);
+	out->bytes_reused = atomic_load(&b->bytes_reused);
+	out->checkpoints = b->checkpoint.taken;
+	if (b->continued_from != NULL)
+		(void)snprintf(
+			out->continued_from, sizeof(out->continued_from), "%s", b->continued_from);
 }
 
 static bool
@@ -446,6 +453,7 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 	fill_summary(b, &rec->next.summary, &out->totals);
 	if (rc != E_OK)
 		return rc;
+	b->durable = true;
 	l->note(l->arg, "backup_packs_and_indexes_durable", "");
 	return conclude(b, rec, out, e);
 }

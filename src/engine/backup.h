@@ -73,7 +73,7 @@ struct backup_args {
 	bool accept_clock;         /* go on although the clock is far from the newest snapshot */
 	enum capacity_mode capacity;
 	enum commit_proof verify_after;
-	uint64_t checkpoint_bytes; /* stored since the last one; 0: CHECKPOINT_BYTES */
+	uint64_t checkpoint_bytes; /* read since the last one; 0: CHECKPOINT_BYTES */
 	unsigned checkpoint_s;     /* 0: CHECKPOINT_S */
 	bool no_resume;            /* do not continue from an interrupted run */
 	/* asked from the thread that called backup_run; NULL: nobody is there, never asked */
@@ -92,6 +92,9 @@ struct backup_result {
 	struct commit_totals totals;
 	uint64_t unreadable, changed_while_read, vanished, sockets_skipped, excluded;
 	uint64_t bytes_read;
+	char continued_from[NOTE_ID_MAX + 1]; /* run id; "": from none */
+	uint64_t files_reused, bytes_reused;  /* finished by it, unchanged, and not read again */
+	uint64_t checkpoints;                 /* taken by this run */
 };
 /*
  * refuses: E_SRC_NONE, E_SRC_MISSING (none of the targets is there), E_SRC_UNREADABLE (after everything readable was stored, no snapshot), E_SRC_OVERLAP,

@@ -90,6 +90,7 @@ cutter_next(struct cutter *k, size_t *len, struct err *e)
 		/* first of all: the end of a pipe may be the death of its writer by the same Ctrl-C */
 		if (k->b->s->listener->stop(k->b->s->listener->arg))
 			return err_set(e, E_INTERRUPTED, 0, "stopped while reading %s", k->path);
+		checkpoint_poll(k->b);
 		if (k->buf->len > k->looked && k->buf->len >= CHUNK_MIN_BYTES)
 			cut = chunker_cut(chunker, k->buf->p, k->buf->len, k->looked, NULL);
 		k->looked = k->buf->len;

@@ -9,15 +9,16 @@
 #ifndef HF_ENGINE_BACKUP_INTERNAL_H
 #define HF_ENGINE_BACKUP_INTERNAL_H
 
-#include <pthread.h>
-#include <stdatomic.h>
-
 #include "base/map.h"
+#include "base/pulse.h"
 #include "engine/backup.h"
+#include "engine/incomplete.h"
 #include "fs/meta.h"
 #include "fs/walk.h"
 #include "repo/reader.h"
 #include "repo/tree.h"
+#include <pthread.h>
+#include <stdatomic.h>
 
 /* A file up to this size is read, cut and stored by one worker; above, its chunks are shared out. */
 #define BACKUP_SPREAD_BYTES    (4U << 20)
@@ -55,7 +56,8 @@ struct child {
 	const struct node *prev;   /* the parent snapshot's node of this name, or NULL */
 	const struct node *done;   /* the same in the tree of finished work, or NULL */
 	const struct vnode *vnode; /* an intermediate directory above targets, or NULL */
-	enum child_state state;
+	atomic_int
+		state; /* enum child_state; DONE is set after the node is whole, which then stays as it is */
 	bool explicit_target;
 	bool contents_excluded; /* a directory on another device */
 	bool was_read;
@@ -108,8 +110,13 @@ struct dir_job {
 	struct arena arena;
 	struct child *child;
 	size_t n;
+	atomic_bool
+		planned; /* the children, their older nodes and batches are all there, and stay */
 	atomic_uint pending;
 	struct file_batch *batches;
+	/* A checkpoint's own, under live_lock: the tree of what is finished here, and of which subdirectories there is one. */
+	struct id partial;
+	struct dir_job *partials, *partial_next;
 };
 
 /* What one worker owns. */
@@ -121,7 +128,6 @@ struct worker {
 	struct buf tree;    /* a tree being written */
 	struct buf scratch; /* sealed blobs being loaded */
 };
-
 /* Failing paths named in the evidence of a refusal (IX-01). */
 #define LOST_NAMED_MAX 5
 
@@ -148,6 +154,32 @@ struct lost {
 	struct err trouble; /* first refusal while recording; E_OK: none */
 };
 
+/*
+ * How much is read again at most after a crash: what came in since the last
+ * checkpoint.  One costs up to two small packs a kind and an index file, so it is
+ * taken by time, and by bytes where the disks are fast.  Both leave room for the
+ * checkpoint itself below the promise of 5 minutes or 5 GiB (issue 3 point 6).
+ */
+#define CHECKPOINT_S     240
+#define CHECKPOINT_BYTES (UINT64_C(4) << 30)
+
+struct checkpoint {
+	struct pulse *pulse;
+	struct buf text;
+	uint64_t due_ns, read_before; /* bytes_read at the last one */
+	uint64_t taken;
+	bool told; /* that one could not be written down */
+};
+
+/* The incomplete record of this run and what it continues. */
+struct resume {
+	struct incomplete own;
+	bool announced;   /* the record is in the vault, or would be if the store kept notes */
+	bool local;       /* there is a copy in the state directory */
+	const char **old; /* run ids that end with this run's success */
+	size_t old_n;
+};
+
 struct backup {
 	struct session *s;
 	const struct backup_args *args;
@@ -170,7 +202,11 @@ struct backup {
 	struct id done_tree;
 	bool has_done_tree;
 	struct lost lost;
-	unsigned round;                   /* of the walk; 1 is the first */
+	unsigned round; /* of the walk; 1 is the first */
+	bool durable;   /* everything up to root_tree is stored and indexed */
+	struct checkpoint checkpoint;
+	struct resume resume;
+	const char *continued_from;       /* run id; NULL: from none */
 	enum on_unreadable on_unreadable; /* as asked for, or as answered */
 	_Atomic uint64_t files_new, files_changed, files_unmodified, dirs_new, dirs_changed,
 		dirs_unmodified;
@@ -201,6 +237,17 @@ enum ecode resume_begin(struct backup *b, struct record *rec, struct err *e) mus
 /* `rc`, `e`: how the run ended.  Success removes the record of this run and of those it continued; else what was done is kept for the next. */
 enum ecode resume_end(
 	struct backup *b, struct record *rec, enum ecode rc, struct err *e) must_check;
+
+/* Writes the record of this run, with the last checkpoint, to the vault and beside it. */
+enum ecode resume_record(struct backup *b, struct err *e) must_check;
+
+/* ---- backup_checkpoint.c: the tree of what is finished so far ---- */
+/* While the walk runs, from a thread of its own.  The serial twin has none: it polls. */
+enum ecode checkpoint_begin(struct backup *b, struct err *e) must_check;
+void checkpoint_end(struct backup *b);
+void checkpoint_poll(struct backup *b);
+/* The walk was refused with `why` and its jobs are still there: what is finished is kept for the next run. */
+void checkpoint_last(struct backup *b, enum ecode why);
 
 /* ---- backup_recover.c: the recovery question ---- */
 /* The walk is over and some paths failed: asks when somebody is there.  *again: walk once more, with b->done_tree. */

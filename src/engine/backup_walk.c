@@ -272,7 +272,7 @@ take_file(struct dir_job *job, struct child *c, enum next_step *step, struct err
 	if (rc != E_OK)
 		return rc;
 	*step = STEP_DONE;
-	if (old == c->done) {
+	if (old == c->done && b->round <= 1) { /* later rounds take what this very run read */
 		atomic_fetch_add(&b->files_reused, 1);
 		atomic_fetch_add(&b->bytes_reused, c->node.size);
 	}
@@ -567,6 +567,7 @@ job_run(struct flow_task *task, unsigned worker, struct err *e)
 
 	if (b->s->listener->stop(b->s->listener->arg))
 		return err_set(e, E_INTERRUPTED, 0, "stopped at %s", job->path);
+	checkpoint_poll(b);
 	rc = job_list(job, e);
 	if (rc != E_OK)
 		return job_lost(job, w, e);
@@ -577,6 +578,7 @@ job_run(struct flow_task *task, unsigned worker, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	atomic_store(&job->pending, plan.waiting + 1);
+	atomic_store(&job->planned, true);
 	mine = plan_start(&plan);
 	if (mine != NULL)
 		rc = batch_run(&mine->task, worker, e);
@@ -674,9 +676,12 @@ finish_dir(struct dir_job *job, struct worker *w, struct err *e)
 		return E_OK;
 	}
 	c = &job->up->child[job->up_child];
+	/* a checkpoint reads the node of a directory that is not done */
+	pthread_mutex_lock(&job->b->live_lock);
 	c->node.subtree = id;
 	c->node.has_subtree = true;
-	c->state = CHILD_DONE;
+	atomic_store(&c->state, CHILD_DONE);
+	pthread_mutex_unlock(&job->b->live_lock);
 	count_dir(job, c, &added);
 	return E_OK;
 }
@@ -713,10 +718,15 @@ walk_targets(struct backup *b, const struct vnode *root, const struct id *prev_t
 		older_is(&job->prev, prev_tree);
 		older_is(&job->done, b->has_done_tree ? &b->done_tree : NULL);
 		skip_same(job);
-		flow_add(b->s->flow, &job->task);
+		rc = checkpoint_begin(b, e);
 	}
-	if (rc == E_OK)
+	if (rc == E_OK) {
+		flow_add(b->s->flow, &job->task);
 		rc = flow_finish(b->s->flow, e);
+	}
+	checkpoint_end(b);
+	if (rc != E_OK)
+		checkpoint_last(b, rc);
 	while (b->live != NULL)
 		job_free(b->live);
 	return rc;

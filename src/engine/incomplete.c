@@ -324,26 +324,30 @@ open_codec(struct session *s, struct blob_codec **out, struct err *e)
 }
 
 enum ecode
-incomplete_write(struct session *s, const struct incomplete *i, struct err *e)
+incomplete_seal(struct session *s, const struct incomplete *i, struct buf *out, struct err *e)
 {
 	autoclean(buf_done) struct buf text = buf_limit(INCOMPLETE_MAX_BYTES);
-	autoclean(buf_done) struct buf sealed = buf_limit(2 * INCOMPLETE_MAX_BYTES);
 	autoclean(blob_codec_close) struct blob_codec *codec = NULL;
+	struct id hash; /* a record is found by its run, not by its hash */
+	enum ecode rc = incomplete_text(i, &text, e);
+
+	if (rc == E_OK)
+		rc = open_codec(s, &codec, e);
+	return rc == E_OK ? unpacked_shut(codec, text.p, text.len, out, &hash, e) : rc;
+}
+
+enum ecode
+incomplete_write(struct session *s, const struct incomplete *i, struct err *e)
+{
+	autoclean(buf_done) struct buf sealed = buf_limit(INCOMPLETE_SEALED_BYTES);
 	char name[NOTE_NAME_MAX];
-	struct id hash; /* a note is found by its run, not by its hash */
 	enum ecode rc;
 
 	note_name(i->run_id, name);
 	if (!store_has_notes(s->store))
 		return E_OK;
-	rc = incomplete_text(i, &text, e);
-	if (rc == E_OK)
-		rc = open_codec(s, &codec, e);
-	if (rc == E_OK)
-		rc = unpacked_shut(codec, text.p, text.len, &sealed, &hash, e);
-	if (rc == E_OK)
-		rc = store_note_put(s->store, name, buf_slice(&sealed), e);
-	return rc;
+	rc = incomplete_seal(s, i, &sealed, e);
+	return rc == E_OK ? store_note_put(s->store, name, buf_slice(&sealed), e) : rc;
 }
 
 enum ecode
@@ -377,23 +381,43 @@ tell_unreadable(struct loading *l, const char *name, const struct err *why)
 	to->note(to->arg, "incomplete_record_unreadable", text);
 }
 
+/* `run_id`: whose record it should be; the name it lies under is not sealed. */
 static enum ecode
-load_one(struct loading *l, const char *name, struct incomplete *out, struct err *e)
+open_sealed(struct blob_codec *codec, struct slice sealed, const char *run_id, struct arena *a,
+	struct incomplete *out, struct err *e)
 {
-	autoclean(buf_done) struct buf sealed = buf_limit(2 * INCOMPLETE_MAX_BYTES);
 	autoclean(buf_done) struct buf text = buf_limit(INCOMPLETE_MAX_BYTES);
 	struct incomplete found;
-	enum ecode rc = store_note_get(l->s->store, name, &sealed, e);
+	enum ecode rc = unpacked_open(codec, NULL, sealed.p, sealed.len, &text, e);
 
 	if (rc == E_OK)
-		rc = unpacked_open(l->codec, NULL, sealed.p, sealed.len, &text, e);
-	if (rc == E_OK)
-		rc = incomplete_parse(text.p, text.len, l->a, &found, e);
-	if (rc == E_OK && strcmp(found.run_id, name + strlen(NOTE_PREFIX)) != 0)
+		rc = incomplete_parse(text.p, text.len, a, &found, e);
+	if (rc == E_OK && strcmp(found.run_id, run_id) != 0)
 		rc = err_set(e, E_INCOMPLETE_FORMAT, 0, "it is the record of run %s", found.run_id);
 	if (rc == E_OK)
 		*out = found;
 	return rc;
+}
+
+enum ecode
+incomplete_open(struct session *s, struct slice sealed, const char *run_id, struct arena *a,
+	struct incomplete *out, struct err *e)
+{
+	autoclean(blob_codec_close) struct blob_codec *codec = NULL;
+	enum ecode rc = open_codec(s, &codec, e);
+
+	return rc == E_OK ? open_sealed(codec, sealed, run_id, a, out, e) : rc;
+}
+
+static enum ecode
+load_one(struct loading *l, const char *name, struct incomplete *out, struct err *e)
+{
+	autoclean(buf_done) struct buf sealed = buf_limit(INCOMPLETE_SEALED_BYTES);
+	enum ecode rc = store_note_get(l->s->store, name, &sealed, e);
+
+	return rc == E_OK ? open_sealed(l->codec, buf_slice(&sealed), name + strlen(NOTE_PREFIX),
+				    l->a, out, e)
+			  : rc;
 }
 
 static enum ecode
@@ -427,8 +451,8 @@ newest_first(const void *a, const void *b)
 	return order != 0 ? order : strcmp(y->run_id, x->run_id);
 }
 
-static enum incomplete_state
-state_of(const struct os *os, const struct incomplete *i)
+enum incomplete_state
+incomplete_state_of(const struct os *os, const struct incomplete *i)
 {
 	if (i->ended)
 		return INCOMPLETE_DEAD;
@@ -476,7 +500,7 @@ incomplete_list_load(struct session *s, struct arena *a, struct incomplete_list 
 		.v = l.v, .state = p, .n = l.n, .unreadable = l.unreadable
 	};
 	for (size_t i = 0; i < l.n; i++)
-		list.state[i] = state_of(s->os, &l.v[i]);
+		list.state[i] = incomplete_state_of(s->os, &l.v[i]);
 	*out = list;
 	return E_OK;
 }

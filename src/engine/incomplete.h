@@ -12,9 +12,10 @@
 #include "os/identity.h"
 
 /* Text of one record: 10,000 paths of 400 bytes. */
-#define INCOMPLETE_MAX_BYTES ((size_t)4 << 20)
+#define INCOMPLETE_MAX_BYTES    ((size_t)4 << 20)
+#define INCOMPLETE_SEALED_BYTES (2 * INCOMPLETE_MAX_BYTES)
 /* Records looked at in one vault; more are counted as unreadable. */
-#define INCOMPLETE_MAX       1024U
+#define INCOMPLETE_MAX          1024U
 
 struct incomplete {
 	const char *run_id; /* 1 … NOTE_ID_MAX of [A-Za-z0-9-] */
@@ -40,6 +41,15 @@ enum incomplete_state {
 enum ecode incomplete_write(
 	struct session *s, const struct incomplete *i, struct err *e) must_check;
 enum ecode incomplete_erase(struct session *s, const char *run_id, struct err *e) must_check;
+
+/* Ended by itself, or the end of its process is provable: dead. */
+enum incomplete_state incomplete_state_of(const struct os *os, const struct incomplete *i);
+/* The sealed bytes, for a copy elsewhere; from any thread. */
+enum ecode incomplete_seal(
+	struct session *s, const struct incomplete *i, struct buf *out, struct err *e) must_check;
+/* From them; the record of another run than `run_id` is refused.  E_SEAL_*, E_UNPACKED_FORMAT, E_JSON_*, E_INCOMPLETE_FORMAT */
+enum ecode incomplete_open(struct session *s, struct slice sealed, const char *run_id,
+	struct arena *a, struct incomplete *out, struct err *e) must_check;
 
 struct incomplete_list { /* all memory is the arena's */
 	struct incomplete *v;
