@@ -18,6 +18,7 @@ claim_write(struct backup *b, struct record *rec, struct err *e)
 	uint64_t lost = atomic_load(&b->unreadable);
 	struct own_record own = {
 		.run_id = text_or_none(b->args->run_id),
+		.continued_from = text_or_none(b->continued_from),
 		.state = lost == 0 ? COMPLETENESS_COMPLETE : COMPLETENESS_PARTIAL,
 		.unreadable = lost,
 		.changed_while_read = atomic_load(&b->changed),
