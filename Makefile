@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := build
-.PHONY: try test build install check-house check bench asan tsan coverage fuzz clean
+.PHONY: try test build install check-house check bench asan tsan coverage fuzz drills release-gate clean
 
 try: ## build, back up SRC into a vault of your own, prove it, restore it
 	@tools/install-deps build
@@ -56,6 +56,14 @@ fuzz: ## every fuzz target for T seconds: make fuzz T=60
 
 install: build ## to PREFIX (default /usr/local)
 	@meson install -C build/release --no-rebuild
+
+drills: ## the four disaster drills with the release binary; evidence in build/drill-evidence
+	@tools/install-deps build test
+	@tools/build release
+	@tools/drill build/release/src/cli/holdfast build/drill-evidence
+
+release-gate: ## may this commit be released?  reads the verdicts of the last make test and of make drills
+	@tools/release-gate
 
 clean:
 	rm -rf build
