@@ -14,6 +14,7 @@ struct restore_words {
 	struct restore_args args;
 	struct snapshot_filter filter;
 	struct rules *includes, *excludes;
+	struct restore_approval approval; /* of a plan that is applied */
 };
 
 static void
@@ -23,6 +24,7 @@ words_done(struct restore_words *w)
 		rules_close(&w->includes);
 	if (w->excludes != NULL)
 		rules_close(&w->excludes);
+	restore_approval_done(&w->approval);
 }
 
 static enum ecode
@@ -40,6 +42,36 @@ take_verify(const char *text, enum restore_verify *out, struct err *e)
 	return err_set(e, E_USAGE, 0, "--verify %s: give hash, size or none", text);
 }
 
+/* Everything a plan decides is in the plan: options beside it would be another plan. */
+static enum ecode
+take_plan(struct cli *cli, struct restore_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+
+	for (unsigned i = GLOBAL_FLAGS; i < FLAGS; i++)
+		if (flag_given(o, (enum flag)i) && i != FLAG_ARTIFACTS)
+			return err_set(e, E_USAGE, 0, "a plan is applied as it is: without --%s",
+				flag_row((enum flag)i)->name);
+	w->args.artifacts_dir = flag_text(o, FLAG_ARTIFACTS);
+	return restore_plan_load(cli->os, o->args[1], NULL, &w->approval, &w->args, e);
+}
+
+/* A plan is carried out later, from somewhere else perhaps. */
+static enum ecode
+take_records(struct cli *cli, struct restore_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+
+	w->args.artifacts_dir = flag_text(o, FLAG_ARTIFACTS);
+	w->args.plan_file = flag_text(o, FLAG_PLAN);
+	if (w->args.plan_file == NULL)
+		return E_OK;
+	if (w->args.dry_run)
+		return err_set(
+			e, E_USAGE, 0, "--plan writes a plan and nothing else: without --dry-run");
+	return pick_absolute(cli, w->args.dest, &w->args.dest, e);
+}
+
 static enum ecode
 take_words(struct cli *cli, struct restore_words *w, struct err *e)
 {
@@ -50,6 +82,14 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 	const struct options *o = cli->opt;
 	enum ecode rc;
 
+	/* in every restored tree once all comparers of the tests know them: WC-17 */
+	w->args.artifacts = flag_given(o, FLAG_ARTIFACTS) || flag_given(o, FLAG_PLAN) ||
+			    flag_given(o, FLAG_RESTORE_DRY_RUN) || o->arg_count == 2;
+	if (strcmp(o->args[0], "apply") == 0 && o->arg_count == 2)
+		return take_plan(cli, w, e);
+	if (o->arg_count > 1)
+		return err_set(e, E_USAGE, 0, "restore takes one snapshot; \"%s\" is too much",
+			o->args[1]);
 	w->args.snapshot = o->args[0];
 	w->args.dest = flag_text(o, FLAG_TARGET);
 	w->args.dry_run = flag_given(o, FLAG_RESTORE_DRY_RUN);
@@ -65,10 +105,18 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		rc = pick_rules(cli, &includes, &w->includes, e);
 	if (rc == E_OK)
 		rc = pick_rules(cli, &excludes, &w->excludes, e);
+	if (rc == E_OK)
+		rc = take_records(cli, w, e);
 	w->args.filter = &w->filter;
 	w->args.includes = w->includes;
 	w->args.excludes = w->excludes;
 	return rc;
+}
+
+static bool
+only_planned(const struct restore_args *args)
+{
+	return args->dry_run || args->plan_file != NULL;
 }
 
 static void
@@ -95,9 +143,9 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	json_put_str(&w, "summary");
 	put(&w, "seconds_elapsed", spent_s);
 	put(&w, "total_files", items);
-	put(&w, "files_restored", args->dry_run ? 0 : items);
+	put(&w, "files_restored", only_planned(args) ? 0 : items);
 	put(&w, "total_bytes", r->bytes);
-	put(&w, "bytes_restored", args->dry_run ? 0 : r->bytes);
+	put(&w, "bytes_restored", only_planned(args) ? 0 : r->bytes);
 	put(&w, "files_verified", r->verified_files);
 	put(&w, "metadata_problems", r->metadata_problems);
 	json_put_key(&w, "snapshot_id");
@@ -123,11 +171,14 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 
 	if (cli->screen.quiet)
 		return;
-	if (args->dry_run) {
+	if (only_planned(args)) {
 		screen_out(&cli->screen,
 			"dry run: %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64
-			" others, %s would be restored; nothing was written",
-			r->files, r->dirs, r->others, bytes_text(r->bytes, bytes));
+			" others, %s would be restored; nothing was written but the plan: %s",
+			r->files, r->dirs, r->others, bytes_text(r->bytes, bytes),
+			args->plan_file != NULL ? args->plan_file
+			: r->artifacts == NULL  ? "(run folder)"
+						: r->artifacts);
 		return;
 	}
 	screen_out(&cli->screen, "verified %" PRIu64 " files", r->verified_files);
@@ -153,7 +204,7 @@ fill_result(struct job *j, const struct restore_args *args, const struct restore
 	j->result.bytes_read = r->bytes;
 	if (r->promoted)
 		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
-	if (args->dry_run)
+	if (only_planned(args))
 		j->result.status = "dry-run";
 }
 
@@ -171,7 +222,7 @@ safety_of(const struct restore_args *args)
 	static const char *const none[] = { "the destination was untouched until one rename",
 		NULL };
 
-	if (args->dry_run)
+	if (only_planned(args))
 		return NULL;
 	switch (args->verify) {
 	case VERIFY_HASH:
@@ -221,6 +272,8 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	if (cli->screen.verbose > 1 || (cli->screen.verbose > 0 && !cli->screen.json))
 		job_want_items(&job);
 	w->args.run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	if (cli->run_dir != NULL)
+		w->args.fallback_dir = cli->run_dir;
 	rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = restore_run(&s, &w->args, result, e);

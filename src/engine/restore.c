@@ -218,7 +218,7 @@ close_workers(struct restore *r)
 
 /* "latest" among records of which some cannot be read would be a guess. */
 static enum ecode
-choose(struct restore *r, struct id *tree, struct err *e)
+choose(struct restore *r, struct err *e)
 {
 	struct session *s = r->s;
 	const struct snapshot *snap = NULL;
@@ -241,8 +241,9 @@ choose(struct restore *r, struct id *tree, struct err *e)
 		return rc;
 	r->out->snapshot_id = snap->id;
 	r->out->completeness = own_completeness(snap, &r->out->lacking);
-	*tree = snap->tree;
-	return sub != NULL ? inspect_subtree(s, &snap->tree, sub, tree, e) : E_OK;
+	r->sub = sub;
+	r->tree = snap->tree;
+	return sub != NULL ? inspect_subtree(s, &snap->tree, sub, &r->tree, e) : E_OK;
 }
 
 static void
@@ -260,12 +261,22 @@ tell_totals(struct restore *r)
 	atomic_store(&p->totals_final, true);
 }
 
+static void
+tell_conflicts(struct restore *r)
+{
+	r->out->fresh = r->fresh;
+	r->out->identical = r->identical;
+	r->out->differing = r->differing;
+	r->out->only_live = r->only_live_count;
+	r->out->unresolved = r->unresolved;
+	r->out->needed_bytes = r->needed;
+}
+
 static enum ecode
 look(struct restore *r, struct err *e)
 {
 	const struct os *os = r->s->os;
 	enum ecode rc;
-	struct id tree;
 
 	rc = restore_dest_check(r, e);
 	if (rc == E_OK && r->args->ownership_by_name)
@@ -273,16 +284,20 @@ look(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = space_at(os, r->dest.parent, &r->space, e);
 	if (rc == E_OK)
-		rc = choose(r, &tree, e);
+		rc = choose(r, e);
 	if (rc != E_OK)
 		return rc;
 	atomic_store(&r->s->listener->progress->phase, PHASE_SCAN);
-	rc = restore_plan(r, &tree, e);
+	rc = restore_plan(r, &r->tree, e);
 	if (rc == E_OK)
 		rc = restore_locate(r, e);
 	if (rc == E_OK)
 		tell_totals(r);
-	return rc;
+	if (rc == E_OK)
+		rc = restore_live_compare(r, e);
+	if (rc == E_OK)
+		tell_conflicts(r);
+	return rc == E_OK ? artifacts_approved(r, e) : rc;
 }
 
 /* R9: what was planned equals what was done, or it is no success. */
@@ -344,6 +359,27 @@ note_owners(struct restore *r)
 }
 
 static enum ecode
+judge_conflicts(struct restore *r, struct err *e)
+{
+	if (r->unresolved == 0)
+		return E_OK;
+	return err_set(e, E_RESTORE_CONFLICT, 0,
+		"%" PRIu64 " path%s at %s differ%s from the snapshot", (uint64_t)r->unresolved,
+		r->unresolved == 1 ? "" : "s", r->dest.path, r->unresolved == 1 ? "s" : "");
+}
+
+/* How a pass ended goes into the artifacts, also when it was refused: the first refusal is the one that is told. */
+static enum ecode
+recorded(enum ecode rc, enum ecode (*write)(struct restore *r, enum ecode rc, struct err *e),
+	struct restore *r, struct err *e)
+{
+	struct err late = { .code = E_OK };
+	enum ecode got = write(r, rc, rc == E_OK ? e : &late);
+
+	return rc == E_OK ? got : rc;
+}
+
+static enum ecode
 stage_and_verify(struct restore *r, struct err *e)
 {
 	struct progress *p = r->s->listener->progress;
@@ -353,14 +389,22 @@ stage_and_verify(struct restore *r, struct err *e)
 	note(r, "staging", r->dest.run_path);
 	rc = restore_stage_make(r, e);
 	if (rc == E_OK)
-		rc = restore_stage(r, e);
+		rc = artifacts_open(r, e);
+	if (rc == E_OK)
+		rc = artifacts_plan(r, e);
+	if (rc == E_OK) {
+		artifacts_event(r, "stage_build_started", NULL);
+		rc = recorded(restore_stage(r, e), artifacts_staged, r, e);
+	}
 	if (rc == E_OK)
 		rc = judge_stage(r, e);
 	if (rc != E_OK)
 		return restore_stage_refusal(rc, e);
 	atomic_store(&p->phase, PHASE_VERIFY);
 	note(r, "verifying", r->dest.run_path);
+	artifacts_event(r, "verify_stage_started", NULL);
 	rc = r->args->verify == VERIFY_NONE ? E_OK : restore_verify(r, e);
+	rc = recorded(rc, artifacts_verified, r, e);
 	if (rc == E_OK)
 		rc = restore_finish(r, e);
 	if (rc == E_OK && r->args->strict_metadata)
@@ -368,24 +412,93 @@ stage_and_verify(struct restore *r, struct err *e)
 	return restore_stage_refusal(rc, e);
 }
 
+/* Nothing is staged; the conflicts are written where nothing of the destination is touched. */
+static enum ecode
+refuse_conflicts(struct restore *r, struct err *e)
+{
+	enum ecode rc = artifacts_open(r, e);
+
+	if (rc == E_OK)
+		rc = artifacts_plan(r, e);
+	return rc == E_OK ? judge_conflicts(r, e) : rc;
+}
+
+/* Every file of the set, and nothing else (WC-14, X-13). */
+static enum ecode
+rehearse(struct restore *r, struct err *e)
+{
+	enum ecode rc;
+
+	if (r->args->plan_file != NULL)
+		return artifacts_plan_file(r, e);
+	rc = artifacts_open(r, e);
+	if (rc == E_OK)
+		rc = artifacts_plan(r, e);
+	if (rc == E_OK)
+		rc = artifacts_staged(r, E_OK, e);
+	if (rc == E_OK)
+		rc = artifacts_verified(r, E_OK, e);
+	if (rc == E_OK)
+		artifacts_event(r, "promotion_dry_run", NULL);
+	return rc == E_OK ? judge_conflicts(r, e) : rc;
+}
+
+static enum ecode
+promote(struct restore *r, struct err *e)
+{
+	enum ecode rc;
+
+	restore_close_held(r);
+	atomic_store(&r->s->listener->progress->phase, PHASE_PROMOTE);
+	artifacts_event(r, "promotion_started", r->dest.path);
+	rc = restore_promote(r, e);
+	artifacts_event(
+		r, r->out->promoted ? "promotion_completed" : "promotion_failed", r->dest.path);
+	if (rc == E_OK)
+		note(r, "promoted", r->dest.path);
+	return rc;
+}
+
 static enum ecode
 work(struct restore *r, struct err *e)
 {
 	enum ecode rc = look(r, e);
 
-	if (rc != E_OK || r->args->dry_run)
-		return rc;
-	rc = stage_and_verify(r, e);
-	if (rc == E_OK)
-		rc = restore_asked_to_stop(r, e);
 	if (rc != E_OK)
 		return rc;
-	restore_close_held(r);
-	atomic_store(&r->s->listener->progress->phase, PHASE_PROMOTE);
-	rc = restore_promote(r, e);
+	if (r->args->dry_run || r->args->plan_file != NULL)
+		return rehearse(r, e);
+	rc = r->unresolved > 0 ? refuse_conflicts(r, e) : stage_and_verify(r, e);
 	if (rc == E_OK)
-		note(r, "promoted", r->dest.path);
-	return rc;
+		rc = restore_asked_to_stop(r, e);
+	return rc == E_OK ? promote(r, e) : rc;
+}
+
+static void
+sum_verified(struct restore *r)
+{
+	for (unsigned i = 0; r->worker != NULL && i <= r->s->workers; i++) {
+		r->out->verified_files += r->worker[i].verified.files;
+		r->out->verified_bytes += r->worker[i].verified.bytes;
+	}
+}
+
+/* After the rename the tree is there, whatever becomes of its records. */
+static enum ecode
+summarise(struct restore *r, enum ecode rc, struct err *e)
+{
+	struct err why = { .code = E_OK };
+	enum ecode got = artifacts_summary(r, rc, &why);
+
+	if (rc == E_OK && got == E_OK && r->art.trouble.code != E_OK) {
+		got = r->art.trouble.code;
+		why = r->art.trouble;
+	}
+	if (rc != E_OK || got == E_OK)
+		return rc;
+	return err_set(e, E_REPORT_WRITE, why.sys, "%s%s: %s",
+		r->out->promoted ? "the tree is complete and in place; " : "", r->art.path,
+		why.detail);
 }
 
 static void
@@ -395,11 +508,9 @@ give_result(struct restore *r, enum ecode rc, struct err *e)
 
 	out->metadata_problems = r->metadata_problems;
 	out->sockets_skipped = r->sockets;
-	for (unsigned i = 0; r->worker != NULL && i <= r->s->workers; i++) {
-		out->verified_files += r->worker[i].verified.files;
-		out->verified_bytes += r->worker[i].verified.bytes;
-	}
 	note_owners(r);
+	if (r->art.fd >= 0 && (!r->art.staged || out->promoted))
+		out->artifacts = strdup(r->art.path);
 	if (rc != E_OK && !out->promoted && r->dest.root_made) {
 		out->stage = strdup(r->dest.run_path);
 		err_note(e, "the stage is kept: %s", r->dest.run_path);
@@ -416,6 +527,8 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 		.out = out,
 		.arena = arena_limit(SNAPSHOTS_ARENA_BYTES),
 		.dest = { .parent_fd = -1, .stage_fd = -1, .run_fd = -1, .root_fd = -1 },
+		.art = { .fd = -1, .journal_fd = -1 },
+		.live_lock = PTHREAD_MUTEX_INITIALIZER,
 		.privileged = s->os->ids(s->os).uid == 0,
 	};
 	enum ecode rc;
@@ -423,10 +536,16 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 	*out = (struct restore_result){ 0 };
 	rc = open_workers(&r, e);
 	if (rc == E_OK)
+		rc = hasher_open(&r.art.hasher, e);
+	if (rc == E_OK)
 		rc = work(&r, e);
+	sum_verified(&r);
+	rc = summarise(&r, rc, e);
 	give_result(&r, rc, e);
+	artifacts_close(&r);
 	close_workers(&r);
 	place_close(&r.place);
+	place_close(&r.live);
 	restore_dest_done(&r, out->stage != NULL);
 	restore_names_close(&r.names);
 	free(r.dirs);
@@ -442,4 +561,6 @@ restore_result_done(struct restore_result *r)
 {
 	free((void *)(uintptr_t)r->stage);
 	r->stage = NULL;
+	free((void *)(uintptr_t)r->artifacts);
+	r->artifacts = NULL;
 }

@@ -16,6 +16,27 @@ enum restore_verify {
 	VERIFY_SIZE,
 	VERIFY_NONE
 };
+/* D-5: one engine, three ways to put a verified tree in place. */
+enum restore_kind {
+	RESTORE_EMPTY,   /* the destination is absent or empty */
+	RESTORE_SWAP,    /* the staged tree is exchanged with the destination, which is kept */
+	RESTORE_IN_PLACE /* safety set first, then file by file */
+};
+enum restore_tree {   /* what the destination holds afterwards (C-02) */
+	TREE_EXACT,   /* the snapshot and nothing else */
+	TREE_MERGE,   /* the snapshot over what is there */
+	TREE_ADD_ONLY /* only what is not there yet */
+};
+/* What happens to a path that is at the destination and differs. */
+enum conflict_rule {
+	CONFLICT_REFUSE, /* unresolved: nothing is put in place (exit 38) */
+	CONFLICT_SNAPSHOT,
+	CONFLICT_LIVE,
+	CONFLICT_NEWER,
+	CONFLICT_LARGER,
+	CONFLICT_KEEP_BOTH, /* the live one moves to `name.live-<run id>` */
+	CONFLICT_ASK
+};
 struct restore_args {
 	const char *snapshot;                 /* "latest", id, "id:sub/folder" */
 	const struct snapshot_filter *filter; /* may be NULL */
@@ -28,6 +49,20 @@ struct restore_args {
 	bool ownership_by_name;
 	bool strict_metadata; /* an attribute that cannot be applied refuses (nothing promoted) */
 	enum restore_verify verify;
+	enum restore_kind kind;
+	enum restore_tree tree;
+	const struct rules *choices;            /* globs; the last that matches decides */
+	const enum conflict_rule *choice_rules; /* what each of them says; parallel to choices */
+	/* CONFLICT_ASK; from any thread; NULL: nobody is there, which is CONFLICT_REFUSE */
+	enum conflict_rule (*ask)(void *arg, const char *path);
+	void *ask_arg;
+	/* WC-15…23: write the artifact set; where: see restore_artifacts.c */
+	bool artifacts;
+	const char *artifacts_dir; /* NULL: below the destination */
+	const char
+		*fallback_dir;   /* when the snapshot has its own thing of that name; may be NULL */
+	const char *plan_file;   /* write the plan here and stop (as dry_run); NULL: not asked */
+	const char *plan_digest; /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
 };
 struct restore_result {
 	struct id snapshot_id;
@@ -37,6 +72,11 @@ struct restore_result {
 	uint64_t verified_files, verified_bytes;
 	uint64_t metadata_problems;
 	uint64_t sockets_skipped;
+	/* against what is at the destination; zero for RESTORE_EMPTY */
+	uint64_t fresh, identical, differing, only_live, unresolved;
+	uint64_t needed_bytes;
+	struct id plan_digest; /* of restore_plan.json without its time */
+	const char *artifacts; /* directory they ended up in, or NULL; owned by the result */
 	const char
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */
 	bool promoted;
@@ -49,5 +89,18 @@ struct restore_result {
 enum ecode restore_run(struct session *s, const struct restore_args *args,
 	struct restore_result *out, struct err *e) must_check;
 void restore_result_done(struct restore_result *r);
+
+/*
+ * A plan that was written with plan_file or by a dry run, to be carried out: fills what decides about it (snapshot,
+ * dest, kind, tree, verify, patterns, digest); texts and rules live in `hold`.  E_PLAN_FILE when it is not a plan, was
+ * edited, or is of another vault than `vault_id` (may be NULL).
+ */
+struct restore_approval {
+	struct arena arena;
+	struct rules *includes, *excludes;
+};
+enum ecode restore_plan_load(const struct os *os, const char *path, const struct id *vault_id,
+	struct restore_approval *hold, struct restore_args *out, struct err *e) must_check;
+void restore_approval_done(struct restore_approval *hold);
 
 #endif

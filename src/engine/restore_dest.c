@@ -84,19 +84,20 @@ open_parent(struct restore *r, struct os_meta *meta, struct err *e)
 }
 
 static uint64_t
-count_entries(const void *records, size_t len)
+count_entries(const void *records, size_t len, bool but_records)
 {
 	struct os_dirent ent;
 	uint64_t n = 0;
 	size_t at = 0;
 
 	while (os_dirent_next(records, len, &at, &ent))
-		n += strcmp(ent.name, ".") != 0 && strcmp(ent.name, "..") != 0;
+		n += strcmp(ent.name, ".") != 0 && strcmp(ent.name, "..") != 0 &&
+		     (!but_records || strcmp(ent.name, ARTIFACTS_DIR) != 0);
 	return n;
 }
 
 static enum ecode
-check_empty(struct restore *r, struct err *e)
+check_inside(struct restore *r, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd dir = { .os = r->s->os, .fd = -1 };
 	const struct os *os = r->s->os;
@@ -111,7 +112,9 @@ check_empty(struct restore *r, struct err *e)
 	if (rc < 0)
 		return err_set(e, E_DEST_NOT_DIR, -rc, "open %s", r->dest.path);
 	dir.fd = rc;
-	while (got > 0) {
+	if (artifacts_earlier(r, dir.fd, &r->dest.records, e) != E_OK)
+		return e->code;
+	while (r->args->kind == RESTORE_EMPTY && got > 0) {
 		got = os->getdents(os, dir.fd, records, sizeof(records));
 		if (got == -EINTR)
 			got = 1;
@@ -119,7 +122,7 @@ check_empty(struct restore *r, struct err *e)
 			return err_set(e, E_DEST_NOT_EMPTY, (int)-got, "%s could not be listed",
 				r->dest.path);
 		else
-			n += count_entries(records, (size_t)got);
+			n += count_entries(records, (size_t)got, r->dest.records == RECORDS_OURS);
 	}
 	if (n > 0)
 		return err_set(e, E_DEST_NOT_EMPTY, 0,
@@ -153,7 +156,7 @@ restore_dest_check(struct restore *r, struct err *e)
 	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
 		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
 	d->exists = true;
-	return check_empty(r, e);
+	return check_inside(r, e);
 }
 
 /* ---- the stage ---- */
@@ -326,6 +329,8 @@ restore_promote(struct restore *r, struct err *e)
 	int got;
 
 	rc = describe_root(r, e);
+	if (rc == E_OK && d->records == RECORDS_OURS && r->args->kind == RESTORE_EMPTY)
+		rc = artifacts_take_over(r, e);
 	if (rc == E_OK)
 		rc = make_durable(r, e);
 	if (rc != E_OK)

@@ -10,9 +10,11 @@
 #ifndef HF_ENGINE_RESTORE_INTERNAL_H
 #define HF_ENGINE_RESTORE_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "engine/restore.h"
+#include "engine/restore_lines.h"
 #include "fs/meta.h"
 #include "fs/place.h"
 #include "fs/space.h"
@@ -36,6 +38,17 @@
 struct restore;
 struct restore_dir;
 struct restore_item;
+
+/* How a planned path compares with what is at the destination; differences are bits. */
+#define LIVE_ABSENT  0U
+#define LIVE_THERE   1U
+#define LIVE_TYPE    2U
+#define LIVE_SIZE    4U
+#define LIVE_CONTENT 8U
+#define LIVE_TIME    16U
+#define LIVE_OWNER   32U
+#define LIVE_MODE    64U
+#define LIVE_DIFFERS (LIVE_TYPE | LIVE_SIZE | LIVE_CONTENT)
 
 /* What few entries have. */
 struct restore_extra {
@@ -62,7 +75,11 @@ struct restore_item {
 		struct restore_dir *child;    /* directories */
 		struct restore_item *link_to; /* others: the first name of this inode, or NULL */
 	} to;
+	uint8_t live; /* LIVE_* */
+	uint8_t decision; /* enum conflict_rule: SNAPSHOT, LIVE, KEEP_BOTH, or REFUSE while unresolved */
 	_Atomic size_t left; /* blobs that are not written yet */
+	atomic_bool made;    /* staged whole */
+	atomic_bool unlike;  /* the verification found it to be something else */
 	atomic_bool damaged,
 		skipped; /* skipped: could not be made (device without the privilege) */
 };
@@ -70,8 +87,8 @@ struct restore_item {
 struct restore_dir {
 	struct flow_task task; /* first: tasks are cast back */
 	struct restore *run;
-	struct restore_dir *parent;      /* NULL: the root */
-	const struct restore_item *self; /* the root's has no name */
+	struct restore_dir *parent; /* NULL: the root */
+	struct restore_item *self;  /* the root's has no name */
 	struct restore_item *items;
 	size_t count;
 	size_t path_len; /* bytes of "/a/b"; 0 for the root */
@@ -114,12 +131,40 @@ struct restore_worker {
 	struct restore_dir *dirs;
 	const struct restore_dir *open_dir; /* whose descriptor is held; NULL: none */
 	int dir_fd;
-	const struct restore_item *open_file;
+	struct restore_item *open_file;
 	int file_fd;
 	struct restore_counts done, verified;
 };
 
 struct restore_names; /* restore_owner.c */
+
+/* Something at the destination that the plan does not have. */
+struct restore_extra_live {
+	struct restore_extra_live *next;
+	const char *path; /* relative */
+	uint32_t st_mode;
+	uint64_t size;
+};
+
+/* The artifact set of one restore (WC-15…23). */
+struct restore_artifacts {
+	int fd;           /* its directory; -1: none */
+	int journal_fd;   /* execution_journal.jsonl; -1: none */
+	const char *path; /* where it is now */
+	bool staged;      /* below the stage: moves with it */
+	bool in_tree;     /* its parent directory was made by us inside the tree */
+	struct id candidates, conflicts, plan; /* digests */
+	struct hasher *hasher;
+	struct err trouble; /* of the journal: code E_OK while there is none */
+	uint64_t tally[3];  /* of the table being written: done, skipped, failed */
+};
+
+/* Whose the destination's ARTIFACTS_DIR is (D-6). */
+enum restore_records {
+	RECORDS_NONE,
+	RECORDS_OURS,   /* it has the mark, and nothing but runs besides */
+	RECORDS_FOREIGN /* somebody's data: never touched */
+};
 
 struct restore_dest {
 	const char *path, *parent, *base; /* cleaned; base is one safe name */
@@ -127,6 +172,7 @@ struct restore_dest {
 	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
 	int parent_fd, stage_fd, run_fd, root_fd;
 	bool exists;                          /* an empty directory, to be replaced */
+	enum restore_records records;         /* what its ARTIFACTS_DIR is */
 	struct os_meta meta;                  /* of it */
 	bool stage_made, run_made, root_made; /* by this run, and still there */
 };
@@ -156,6 +202,14 @@ struct restore {
 	_Atomic uint64_t damaged, verify_failed, metadata_problems, owner_refused, sockets,
 		not_made;
 	atomic_bool generic_noted;
+	struct place *live; /* the destination, for looking only; NULL: nothing is there */
+	struct restore_extra_live *only_live;
+	pthread_mutex_t live_lock; /* over only_live */
+	_Atomic uint64_t fresh, identical, differing, only_live_count, unresolved;
+	uint64_t needed; /* bytes at the destination */
+	struct id tree;  /* of the snapshot, or its part */
+	const char *sub; /* the part; NULL: all of it */
+	struct restore_artifacts art;
 };
 
 /* ---- restore.c: what every pass needs ---- */
@@ -225,10 +279,64 @@ enum ecode restore_write_other(struct restore *r, struct restore_worker *w,
 	struct restore_item *item, struct err *e) must_check;
 /* Put the entry's metadata on a descriptor (name NULL) or a name; problems are told, not returned. */
 void restore_describe(struct restore *r, const struct restore_item *item, int fd, const char *name);
-void restore_item_done(
-	struct restore *r, struct restore_worker *w, const struct restore_item *item);
+void restore_item_done(struct restore *r, struct restore_worker *w, struct restore_item *item);
 /* Its final mode would keep us from reading it again: set after the verification. */
 bool restore_mode_is_late(const struct restore *r, const struct restore_item *item);
+
+/* ---- restore_iter.c: every entry of the plan, parents first, names ascending by bytes ---- */
+struct restore_iter {
+	const struct restore_dir *dir;
+	size_t at;
+};
+void restore_iter_begin(struct restore_iter *it, const struct restore *r);
+/* NULL at the end.  The order depends on the snapshot alone (D-15). */
+const struct restore_item *restore_iter_next(struct restore_iter *it);
+
+/* ---- restore_live.c: the plan against what is at the destination ---- */
+/* Looks at every planned path; nothing is changed.  Unresolved conflicts are counted, not refused. */
+enum ecode restore_live_compare(struct restore *r, struct err *e) must_check;
+
+/* ---- restore_planfile.c ---- */
+/* Every file has one object a candidate. */
+struct restore_table {
+	const char *name;
+	enum ecode (*put)(struct restore *r, struct lines *l, const struct restore_item *item,
+		uint64_t index, const struct buf *path, struct err *e);
+};
+/* LINES_NOWHERE: only hashed. */
+enum ecode restore_table_write(struct restore *r, int dir, const struct restore_table *t,
+	struct id *digest, struct err *e) must_check;
+void restore_put_path(struct json_out *w, const char *key, const struct buf *path);
+const char *restore_kind_text(enum restore_kind kind);
+const char *restore_tree_text(enum restore_tree tree);
+const char *restore_verify_text(enum restore_verify verify);
+/* args->plan_digest is that of this plan, or E_PLAN_CHANGED; nothing is written. */
+enum ecode artifacts_approved(struct restore *r, struct err *e) must_check;
+/* restore_plan.json, restore_candidates.jsonl, restore_conflicts.jsonl among the artifacts. */
+enum ecode artifacts_plan(struct restore *r, struct err *e) must_check;
+/* args->plan_file, and the tables beside it; nothing else is touched. */
+enum ecode artifacts_plan_file(struct restore *r, struct err *e) must_check;
+
+/* ---- restore_artifacts.c ---- */
+#define ARTIFACTS_DIR ".holdfast_restore" /* D-1 */
+/* Makes the directory: below the stage once that is there, else where a dry run writes. */
+enum ecode artifacts_open(struct restore *r, struct err *e) must_check;
+/* stage_copy_results.jsonl, stage_copy_summary.json: what became of every candidate. */
+enum ecode artifacts_staged(struct restore *r, enum ecode rc, struct err *e) must_check;
+/* stage_verify_results.jsonl, stage_verify_summary.json */
+enum ecode artifacts_verified(struct restore *r, enum ecode rc, struct err *e) must_check;
+/* restore_summary.json: how it ended, for every end. */
+enum ecode artifacts_summary(struct restore *r, enum ecode rc, struct err *e) must_check;
+/* A line {ts,event,data}; `text` may be NULL.  Trouble with it is told at the end, by artifacts_close. */
+void artifacts_event(struct restore *r, const char *event, const char *text);
+void artifacts_close(struct restore *r);
+/* Whose ARTIFACTS_DIR of an open directory is. */
+enum ecode artifacts_earlier(
+	struct restore *r, int dest, enum restore_records *whose, struct err *e) must_check;
+/* Into the stage with those of ours: the destination is then empty. */
+enum ecode artifacts_take_over(struct restore *r, struct err *e) must_check;
+/* The entry is ours, not the snapshot's: the verification leaves it out. */
+bool artifacts_is_own(const struct restore *r, const struct restore_dir *d, const char *name);
 
 /* ---- restore_verify.c ---- */
 enum ecode restore_verify(struct restore *r, struct err *e) must_check;

@@ -293,6 +293,7 @@ check_space(struct restore *r, uint64_t need, struct err *e)
 	uint64_t items = r->planned.files + r->planned.dirs + r->planned.others - r->link_count + 3;
 
 	need += RESTORE_RESERVE_BYTES;
+	r->needed = need;
 	if (need > r->space.free_bytes)
 		return err_set(e, E_DEST_SPACE, 0,
 			"%" PRIu64 " bytes are needed, %" PRIu64 " are free", need,

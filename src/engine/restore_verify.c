@@ -39,13 +39,21 @@ finding(struct restore *r, const struct restore_dir *d, const char *name, const 
 	restore_tell(r, d, name, &t);
 }
 
+/* An entry of the plan that is not what it should be; the artifacts name it. */
+static void
+unlike(struct restore *r, struct restore_item *item, const char *why)
+{
+	atomic_store(&item->unlike, true);
+	finding(r, item->dir, item->name, why);
+}
+
 /* ---- content ---- */
 
 /* One file being read again. */
 struct reading {
 	struct restore *r;
 	struct restore_worker *w;
-	const struct restore_item *item;
+	struct restore_item *item;
 	int fd;
 	uint64_t at;
 };
@@ -87,8 +95,7 @@ check_blobs(struct reading *f, size_t first, size_t count, struct err *e)
 	for (size_t k = first; rc == E_OK && same && k < first + count; k++)
 		rc = check_blob(f, &f->item->content[k], &same, e);
 	if (rc == E_OK && !same)
-		finding(f->r, f->item->dir, f->item->name,
-			"its bytes are not those of the snapshot");
+		unlike(f->r, f->item, "its bytes are not those of the snapshot");
 	atomic_fetch_add_explicit(&p->done_bytes, f->at - from, memory_order_relaxed);
 	if (rc != E_OK || !same || first + count != f->item->content_count)
 		return rc;
@@ -99,7 +106,7 @@ check_blobs(struct reading *f, size_t first, size_t count, struct err *e)
 
 static enum ecode
 check_file(struct restore *r, struct restore_worker *w, const struct verify_part *part,
-	const struct restore_item *item, struct err *e)
+	struct restore_item *item, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd file = { .os = r->s->os, .fd = -1 };
 	struct reading f = { .r = r, .w = w, .item = item, .at = part->at };
@@ -125,7 +132,7 @@ part_task(struct flow_task *task, unsigned worker, struct err *e)
 	enum ecode rc = restore_asked_to_stop(r, e);
 
 	for (size_t i = part->first; rc == E_OK && i < part->first + part->count; i++) {
-		const struct restore_item *item = &part->dir->items[i];
+		struct restore_item *item = &part->dir->items[i];
 
 		if (item->type == NODE_FILE && item->content_count > 0)
 			rc = check_file(r, w, part, item, e);
@@ -278,7 +285,7 @@ check_time(struct restore *r, const struct restore_item *item, const struct os_m
 }
 
 static enum ecode
-check_entry(struct restore *r, struct restore_worker *w, int fd, const struct restore_item *item,
+check_entry(struct restore *r, struct restore_worker *w, int fd, struct restore_item *item,
 	const struct walk_entry *entry, struct err *e)
 {
 	struct slice target;
@@ -296,7 +303,7 @@ check_entry(struct restore *r, struct restore_worker *w, int fd, const struct re
 			flaw = "it points elsewhere than in the snapshot";
 	}
 	if (flaw != NULL)
-		finding(r, item->dir, item->name, flaw);
+		unlike(r, item, flaw);
 	else
 		check_time(r, item, &entry->meta);
 	return E_OK;
@@ -322,10 +329,10 @@ compare_listing(struct restore *r, struct restore_worker *w, const struct restor
 				       : strcmp(d->items[i].name, list->v[k].name);
 		if (order == 0)
 			rc = check_entry(r, w, fd, &d->items[i], &list->v[k], e);
-		else
-			finding(r, d, order < 0 ? d->items[i].name : list->v[k].name,
-				order < 0 ? "it is missing in the stage"
-					  : "it is in the stage but not in the plan");
+		else if (order < 0)
+			unlike(r, &d->items[i], "it is missing in the stage");
+		else if (!artifacts_is_own(r, d, list->v[k].name))
+			finding(r, d, list->v[k].name, "it is in the stage but not in the plan");
 		i += order <= 0;
 		k += order >= 0;
 	}

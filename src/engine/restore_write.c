@@ -90,7 +90,7 @@ restore_describe(struct restore *r, const struct restore_item *item, int fd, con
 }
 
 void
-restore_item_done(struct restore *r, struct restore_worker *w, const struct restore_item *item)
+restore_item_done(struct restore *r, struct restore_worker *w, struct restore_item *item)
 {
 	const struct listener *l = r->s->listener;
 	struct item_done done = {
@@ -104,6 +104,7 @@ restore_item_done(struct restore *r, struct restore_worker *w, const struct rest
 		w->done.files++;
 	else
 		w->done.others++;
+	atomic_store_explicit(&item->made, true, memory_order_relaxed);
 	w->done.bytes += item->size;
 	atomic_fetch_add_explicit(&l->progress->done_items, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&l->progress->done_bytes, item->size, memory_order_relaxed);
@@ -256,7 +257,7 @@ restore_write_begin(
 enum ecode
 restore_file_release(struct restore *r, struct restore_worker *w, struct err *e)
 {
-	const struct restore_item *item = w->open_file;
+	struct restore_item *item = w->open_file;
 
 	if (item == NULL)
 		return E_OK;
@@ -265,8 +266,7 @@ restore_file_release(struct restore *r, struct restore_worker *w, struct err *e)
 }
 
 static enum ecode
-hold_file(
-	struct restore *r, struct restore_worker *w, const struct restore_item *item, struct err *e)
+hold_file(struct restore *r, struct restore_worker *w, struct restore_item *item, struct err *e)
 {
 	enum ecode rc;
 

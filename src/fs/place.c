@@ -114,11 +114,11 @@ open_root(struct place *p, const char *dir, struct err *e)
 	if (rc < 0)
 		return place_refusal(e, rc, "stat", dir);
 	p->dev = m.dev;
-	return strip_root(p, dir, e);
+	return E_OK;
 }
 
-enum ecode
-place_open(const struct os *os, const char *dir, struct place **out, struct err *e)
+static enum ecode
+open_place(const struct os *os, const char *dir, bool ours, struct place **out, struct err *e)
 {
 	struct place *p = calloc(1, sizeof(*p));
 	enum ecode rc;
@@ -127,11 +127,25 @@ place_open(const struct os *os, const char *dir, struct place **out, struct err 
 		return err_set(e, E_NOMEM, ENOMEM, "destination %s", dir);
 	*p = (struct place){ .os = os, .root = -1 };
 	rc = open_root(p, dir, e);
+	if (rc == E_OK && ours)
+		rc = strip_root(p, dir, e);
 	if (rc != E_OK)
 		place_close(&p);
 	else
 		*out = p;
 	return rc;
+}
+
+enum ecode
+place_open(const struct os *os, const char *dir, struct place **out, struct err *e)
+{
+	return open_place(os, dir, true, out, e);
+}
+
+enum ecode
+place_look(const struct os *os, const char *dir, struct place **out, struct err *e)
+{
+	return open_place(os, dir, false, out, e);
 }
 
 void

@@ -14,6 +14,9 @@ struct place; /* one root directory */
 /* `dir` is a directory made by the caller for this purpose.  Takes over nothing; duplicates what it needs. */
 enum ecode place_open(
 	const struct os *os, const char *dir, struct place **out, struct err *e) must_check;
+/* The same for a directory that is not ours: it is opened, and nothing about it is changed. */
+enum ecode place_look(
+	const struct os *os, const char *dir, struct place **out, struct err *e) must_check;
 void place_close(struct place **p);
 
 /*

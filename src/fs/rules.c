@@ -92,6 +92,12 @@ rules_text(const struct rules *r, unsigned i)
 	return i < r->n ? r->v[i].given : NULL;
 }
 
+bool
+rules_insensitive(const struct rules *r, unsigned i)
+{
+	return i < r->n && r->v[i].insensitive;
+}
+
 /* ---- one component ---- */
 
 static uint8_t

@@ -23,6 +23,7 @@ enum ecode rules_add_file(struct rules *r, const struct os *os, const char *path
 size_t rules_count(const struct rules *r);
 const char *rules_text(const struct rules *r, unsigned i); /* the pattern as given */
 
+bool rules_insensitive(const struct rules *r, unsigned i);
 /* Index + 1 of the rule that matched last and was not undone, else 0. */
 unsigned rules_match(const struct rules *r, const char *path, size_t len);
 /* For includes: could something below this directory match?  (So that the walk need not enter the others.) */

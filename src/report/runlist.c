@@ -14,8 +14,8 @@
 #define DENTS_BYTES (32U << 10)
 
 /* "20261121T031522Z-5e0c7a11" */
-static bool
-is_run_name(const char *name)
+bool
+run_id_is_one(const char *name)
 {
 	static const char shape[] = "ddddddddTddddddZ-xxxxxxxx";
 	size_t n = sizeof(shape) - 1;
@@ -48,7 +48,7 @@ take_names(const void *dents, size_t len, struct arena *a, const char **names, s
 	enum ecode rc = E_OK;
 
 	while (rc == E_OK && os_dirent_next(dents, len, &at, &entry)) {
-		if (!is_run_name(entry.name))
+		if (!run_id_is_one(entry.name))
 			continue;
 		if (*n == RUN_FOLDERS_MAX)
 			return err_set(

@@ -30,6 +30,8 @@ struct run_args {
 };
 enum ecode run_open(const struct os *os, const struct run_args *args, struct run **out,
 	struct err *e) must_check;
+/* Does the text look like one? */
+bool run_id_is_one(const char *text);
 const char *run_id(const struct run *r);
 const char *run_dir(const struct run *r); /* absolute */
 /* One journal line {ts,event,data}; keys sorted; data NULL writes {}.  Thread-safe.  A refusal sticks and shows in the report. */

@@ -287,8 +287,20 @@ hf restore "$first" --target half --include '*.none'
 exits 49 "nothing matches"
 hf restore "$first" --target dry --dry-run
 exits 0 "a dry restore"
-[ ! -e dry ]
-result $? "writes nothing"
+[ "$(find dry -mindepth 1 -maxdepth 1)" = dry/.holdfast_restore ]
+result $? "writes its records and nothing else"
+hf restore "$first" --target planned --plan plan.json
+exits 0 "a plan"
+[ ! -e planned ]
+result $? "touches nothing"
+hf restore apply plan.json --verify none
+exits 2 "a plan is applied as it is"
+hf restore apply plan.json
+exits 0 "carries it out"
+[ -e planned/.holdfast_restore ]
+result $? "with its records"
+hf restore apply plan.json
+exits 30 "but not over what is there"
 hf restore "$first"
 exits 2 "restore needs a target"
 hf restore "$first" --target x --verify much

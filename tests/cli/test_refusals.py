@@ -159,7 +159,7 @@ def command_line(lab):
         """)
     lab.refused("restore without a snapshot", ["restore", "--target", "out"], 2, """
         refused: the command line was not understood (usage-error, SEV-3, code 7000)
-          why      restore needs: SNAPSHOT[:DIR] --target DIR
+          why      restore needs: SNAPSHOT[:DIR] --target DIR | apply PLAN
           next     1. Examples and flags:  holdfast help restore
         """)
     lab.refused("restore without a place", ["-r", "vault", "restore", "latest"], 2, """
