@@ -25,6 +25,7 @@ err_fill(struct err *e, enum ecode code, int sys, const char *file, int line, co
 	e->file = file;
 	e->line = line;
 	e->notes = 0;
+	e->next[0] = '\0';
 	va_start(ap, fmt);
 	(void)vsnprintf(e->detail, sizeof(e->detail), fmt, ap); /* a cut text still says most */
 	va_end(ap);
@@ -42,6 +43,21 @@ err_note(struct err *e, const char *fmt, ...)
 	(void)vsnprintf(e->note[e->notes], ERR_NOTE_BYTES, fmt, ap);
 	va_end(ap);
 	e->notes++;
+}
+
+void
+err_next(struct err *e, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (e == NULL)
+		return;
+	va_start(ap, fmt);
+	n = vsnprintf(e->next, sizeof(e->next), fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(e->next))
+		e->next[0] = '\0';
 }
 
 const struct err_row *

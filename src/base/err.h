@@ -72,6 +72,8 @@ enum ecaller {
 #define ERR_NOTE_BYTES   256 /* NUL included */
 #define ERR_NOTES_MAX \
 	6 /* five paths and how many more; later notes are dropped, the first say most */
+#define ERR_NEXT_BYTES \
+	512 /* NUL included; it may hold a token, so it is never cut: see err_next() */
 
 struct err {
 	enum ecode code;
@@ -81,6 +83,7 @@ struct err {
 	char detail[ERR_DETAIL_BYTES];
 	char note[ERR_NOTES_MAX][ERR_NOTE_BYTES];
 	unsigned notes;
+	char next[ERR_NEXT_BYTES]; /* the last next step when it is made for this case; "": none */
 };
 
 /* A row of err.def. */
@@ -100,6 +103,8 @@ enum ecode err_fill(struct err *e, enum ecode code, int sys, const char *file, i
 	const char *fmt, ...) printf_like(6, 7);
 /* Add context on the way up; never changes the code. */
 void err_note(struct err *e, const char *fmt, ...) printf_like(2, 3);
+/* A next step made for this case, told after those of the row.  What does not fit is left out whole. */
+void err_next(struct err *e, const char *fmt, ...) printf_like(2, 3);
 
 const struct err_row *err_row(enum ecode code); /* never NULL; E_BUG for an unknown number */
 size_t err_rows(const struct err_row **rows);   /* the whole table, in order of number */

@@ -166,6 +166,35 @@ take_unreadable(struct cli *cli, struct backup_words *w, struct err *e)
 	return err_set(e, E_USAGE, 0, "--on-unreadable %s: give refuse or record", text);
 }
 
+/* What must hold: the band of every source, the clock, the space. */
+static enum ecode
+take_gates(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+	struct sanity_band *band = &w->args.band;
+	const char *capacity = flag_text(o, FLAG_CAPACITY);
+	uint64_t pct = SANITY_SHRINK_PCT;
+	enum ecode rc = E_OK;
+
+	if (flag_given(o, FLAG_MIN_FILES))
+		rc = number_from_person("--min-files", flag_text(o, FLAG_MIN_FILES), 0, INT64_MAX,
+			&band->min_files, e);
+	if (rc == E_OK && flag_given(o, FLAG_MIN_BYTES))
+		rc = bytes_from_person(
+			"min-bytes", flag_text(o, FLAG_MIN_BYTES), &band->min_bytes, e);
+	if (rc == E_OK && flag_given(o, FLAG_MAX_SHRINK))
+		rc = number_from_person(
+			"--max-shrink", flag_text(o, FLAG_MAX_SHRINK), 1, 100, &pct, e);
+	band->max_shrink_pct = (unsigned)pct;
+	w->args.accept_shrink = flag_text(o, FLAG_ACCEPT_SHRINK);
+	w->args.accept_clock = flag_given(o, FLAG_ACCEPT_CLOCK);
+	if (capacity != NULL && strcmp(capacity, "watch") == 0)
+		w->args.capacity = CAPACITY_WATCH;
+	else if (rc == E_OK && capacity != NULL && strcmp(capacity, "refuse") != 0)
+		rc = err_set(e, E_USAGE, 0, "--capacity %s: give refuse or watch", capacity);
+	return rc;
+}
+
 static enum ecode
 take_words(struct cli *cli, struct backup_words *w, struct err *e)
 {
@@ -187,6 +216,8 @@ take_words(struct cli *cli, struct backup_words *w, struct err *e)
 	args->program_version = CLI_VERSION_TEXT;
 	if (rc == E_OK)
 		rc = take_unreadable(cli, w, e);
+	if (rc == E_OK)
+		rc = take_gates(cli, w, e);
 	if (rc == E_OK && flag_given(o, FLAG_TIME)) {
 		args->time_given = true;
 		rc = time_from_person(flag_text(o, FLAG_TIME), &args->time, e);

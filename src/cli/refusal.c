@@ -72,8 +72,9 @@ add_evidence(
 }
 
 static enum ecode
-add_steps(struct buf *out, const char *next, const char *help, struct err *e)
+add_steps(struct buf *out, const struct err *why, const char *help, struct err *e)
 {
+	const char *next = help != NULL ? "" : err_row(why->code)->next;
 	struct step steps[STEPS_MAX];
 	size_t n = steps_of(next, steps);
 	enum ecode rc = E_OK;
@@ -81,6 +82,8 @@ add_steps(struct buf *out, const char *next, const char *help, struct err *e)
 	for (size_t i = 0; rc == E_OK && i < n; i++)
 		rc = buf_printf(out, e, "  %-8s %zu. %.*s\n", i == 0 ? "next" : "", i + 1,
 			(int)steps[i].text.len, (const char *)steps[i].text.p);
+	if (rc == E_OK && why->next[0] != '\0')
+		rc = buf_printf(out, e, "  %-8s %zu. %s\n", n == 0 ? "next" : "", n + 1, why->next);
 	if (rc == E_OK && help != NULL)
 		rc = buf_printf(out, e, "  %-8s %zu. Examples and flags:  %s\n",
 			n == 0 ? "next" : "", n + 1, help);
@@ -102,7 +105,7 @@ refusal_text(
 	if (rc == E_OK)
 		rc = add_evidence(out, why, place, e);
 	if (rc == E_OK)
-		rc = add_steps(out, place->help != NULL ? "" : row->next, place->help, e);
+		rc = add_steps(out, why, place->help, e);
 	return rc;
 }
 

@@ -94,10 +94,9 @@ choose_parent(struct backup *b, struct record *rec, struct err *e)
 	void *p;
 	enum ecode rc;
 
-	if (args->force || args->stdin_name != NULL)
-		return E_OK;
+	/* without a parent, too: the clock is judged by the newest one */
 	rc = snapshot_list_load(b->s->vault, b->s->own, &rec->arena, &rec->known, e);
-	if (rc != E_OK)
+	if (rc != E_OK || args->force || args->stdin_name != NULL)
 		return rc;
 	if (args->parent != NULL)
 		return snapshot_select(
@@ -301,8 +300,6 @@ prepare_targets(struct backup *b, struct record *rec, struct err *e)
 		return err_set(e, E_SRC_NONE, 0, "no source path was given");
 	rc = working_directory(b, &rec->arena, e);
 	if (rc == E_OK)
-		rc = targets_overlap(b, &rec->arena, e);
-	if (rc == E_OK)
 		rc = targets_paths(b, &rec->arena, &paths, e);
 	if (rc != E_OK)
 		return rc;
@@ -311,16 +308,33 @@ prepare_targets(struct backup *b, struct record *rec, struct err *e)
 	return E_OK;
 }
 
+/* An estimate of what is to come costs no second walk when the parent says how much it was. */
+static bool
+totals_of_parent(struct backup *b, const struct snapshot *parent)
+{
+	struct progress *p = b->s->listener->progress;
+	const struct snapshot_summary *sum = parent == NULL ? NULL : &parent->summary;
+
+	if (sum == NULL || !parent->has_summary)
+		return false;
+	atomic_store(&p->total_items, sum->total_files_processed + sum->dirs_new +
+					      sum->dirs_changed + sum->dirs_unmodified);
+	atomic_store(&p->total_bytes, sum->total_bytes_processed);
+	atomic_store(&p->totals_final, true);
+	return true;
+}
+
 static enum ecode
 run_targets(struct backup *b, struct record *rec, struct err *e)
 {
 	struct scan *scan = NULL;
-	struct vnode *root;
+	struct vnode *root = NULL;
 	bool again = true;
 	enum ecode rc = targets_build(b, &rec->arena, &root, e);
 
+	b->targets = root;
 	b->counted_ahead = b->args->count_ahead && b->s->threads > 0;
-	if (rc == E_OK && b->counted_ahead)
+	if (rc == E_OK && b->counted_ahead && !totals_of_parent(b, rec->parent))
 		rc = scan_begin(b, root, &scan, e);
 	while (rc == E_OK && again) {
 		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
@@ -330,6 +344,7 @@ run_targets(struct backup *b, struct record *rec, struct err *e)
 			rc = commit_sync(b->commit, b->s->own, e);
 	}
 	scan_end(&scan);
+	atomic_store(&b->walk_over, true);
 	if (rc != E_OK)
 		return rc;
 	invariant(b->root_done);
@@ -458,6 +473,23 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 	return conclude(b, rec, out, e);
 }
 
+enum ecode
+record_begin(struct backup *b, struct record *rec, struct err *e)
+{
+	enum ecode rc = record_start(b, rec, e);
+
+	if (rc == E_OK)
+		rc = prepare_targets(b, rec, e);
+	if (rc == E_OK)
+		rc = exclusions_make(b, &rec->arena, e);
+	/* snapshots are listed before the index is loaded (11.1) */
+	if (rc == E_OK)
+		rc = choose_parent(b, rec, e);
+	if (rc == E_OK && rec->parent != NULL)
+		b->parent_tree = &rec->parent->tree;
+	return rc;
+}
+
 static enum ecode
 run_recorded(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
 {
@@ -471,13 +503,8 @@ run_recorded(struct backup *b, struct record *rec, struct backup_result *out, st
 		.before_put = gate_space,
 		.before_put_arg = b,
 	};
-	enum ecode rc = record_start(b, rec, e);
+	enum ecode rc = record_begin(b, rec, e);
 
-	if (rc == E_OK)
-		rc = prepare_targets(b, rec, e);
-	/* snapshots are listed before the index is loaded (11.1) */
-	if (rc == E_OK)
-		rc = choose_parent(b, rec, e);
 	if (rc == E_OK)
 		rc = gates_before(b, rec, e);
 	if (rc == E_OK)
@@ -488,11 +515,41 @@ run_recorded(struct backup *b, struct record *rec, struct backup_result *out, st
 		rc = resume_begin(b, rec, e);
 	if (rc == E_OK) {
 		rc = run_opened(b, rec, out, e);
+		rc = capacity_explain(b, rc, e);
 		rc = resume_end(b, rec, rc, e);
 	}
 	fill_result(b, rec, out);
 	commit_close(&b->commit);
 	return rc;
+}
+
+enum ecode
+backup_begin(struct backup *b, struct session *s, const struct backup_args *args, struct err *e)
+{
+	enum ecode rc;
+
+	b->s = s;
+	b->args = args;
+	b->on_unreadable = args->on_unreadable;
+	pthread_mutex_init(&b->live_lock, NULL);
+	pthread_mutex_init(&b->spare_lock, NULL);
+	pthread_mutex_init(&b->link_lock, NULL);
+	pthread_mutex_init(&b->space_lock, NULL);
+	b->round = 1;
+	rc = lost_open(b, e);
+	return rc == E_OK ? open_workers(b, e) : rc;
+}
+
+void
+backup_end(struct backup *b)
+{
+	close_workers(b);
+	lost_close(b);
+	map_done(&b->links);
+	pthread_mutex_destroy(&b->live_lock);
+	pthread_mutex_destroy(&b->spare_lock);
+	pthread_mutex_destroy(&b->link_lock);
+	pthread_mutex_destroy(&b->space_lock);
 }
 
 enum ecode
@@ -506,21 +563,10 @@ backup_run(
 	*out = (struct backup_result){ 0 };
 	if (b == NULL)
 		return err_set(e, E_NOMEM, 0, "a backup");
-	b->s = s;
-	b->args = args;
-	b->on_unreadable = args->on_unreadable;
-	pthread_mutex_init(&b->live_lock, NULL);
-	pthread_mutex_init(&b->spare_lock, NULL);
-	b->round = 1;
-	rc = lost_open(b, e);
-	if (rc == E_OK)
-		rc = open_workers(b, e);
+	rc = backup_begin(b, s, args, e);
 	if (rc == E_OK)
 		rc = run_recorded(b, &rec, out, e);
-	close_workers(b);
-	lost_close(b);
-	pthread_mutex_destroy(&b->live_lock);
-	pthread_mutex_destroy(&b->spare_lock);
+	backup_end(b);
 	arena_done(&rec.arena);
 	free(b);
 	return rc;

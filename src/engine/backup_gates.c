@@ -1,29 +1,67 @@
-/* What must hold before a backup writes, and before its snapshot is written. */
+/* What must hold before a backup writes, and before its snapshot is written: the order, and the clock. */
+#include <inttypes.h>
+
 #include "engine/backup_internal.h"
 
-enum ecode
-gates_before(struct backup *b, struct record *rec, struct err *e)
+/* seconds; twice what a wrong zone or daylight saving makes of a clock */
+#define CLOCK_BEHIND_S (2 * 3600)
+/* seconds; longer than any vault rests before somebody looks at it, and far below a clock gone mad (2038, 1970) */
+#define CLOCK_AHEAD_S  (INT64_C(5) * 366 * 86400)
+
+/* When a snapshot was really made: its time may be anything that somebody wished (--time). */
+static struct instant
+made_at(const struct snapshot *s)
 {
-	(void)b;
-	(void)rec;
-	(void)e;
-	return E_OK;
+	return s->has_summary && s->summary.backup_start.s != 0 ? s->summary.backup_start : s->time;
 }
 
 enum ecode
-gate_space(void *arg, uint64_t bytes, struct err *e)
+gate_clock(struct backup *b, const struct record *rec, struct err *e)
 {
-	(void)arg;
-	(void)bytes;
-	(void)e;
-	return E_OK;
+	struct instant now = b->s->os->wall(b->s->os), newest = { 0 };
+	char here[INSTANT_TEXT_MAX], there[INSTANT_TEXT_MAX];
+	const struct listener *l = b->s->listener;
+	int64_t ahead;
+
+	for (size_t i = 0; i < rec->known.n; i++) {
+		struct instant made = made_at(&rec->known.v[i]);
+
+		if (i == 0 || instant_cmp(made, newest) > 0)
+			newest = made;
+	}
+	if (rec->known.n == 0 || __builtin_sub_overflow(now.s, newest.s, &ahead))
+		ahead = 0;
+	if (ahead >= -CLOCK_BEHIND_S && ahead <= CLOCK_AHEAD_S)
+		return E_OK;
+	(void)instant_format(now, here);
+	(void)instant_format(newest, there);
+	if (b->args->accept_clock) {
+		l->note(l->arg, "clock_accepted", here);
+		return E_OK;
+	}
+	return err_set(e, E_CLOCK, 0,
+		"the clock says %s; the newest snapshot was made at %s, which is %" PRIi64
+		" hours %s",
+		here, there, (ahead < 0 ? -ahead : ahead) / 3600, ahead < 0 ? "later" : "earlier");
+}
+
+/* The order is that of what costs least and says most. */
+enum ecode
+gates_before(struct backup *b, struct record *rec, struct err *e)
+{
+	enum ecode rc = gate_overlap(b, &rec->arena, e);
+
+	if (rc == E_OK)
+		rc = gate_clock(b, rec, e);
+	return rc;
 }
 
 enum ecode
 gates_after(struct backup *b, struct record *rec, struct err *e)
 {
-	(void)b;
-	(void)rec;
-	(void)e;
-	return E_OK;
+	enum ecode rc = gate_band(b, rec, e);
+
+	if (rc == E_OK && b->args->dry_run)
+		rc = gate_capacity_of_dry_run(b, e);
+	return rc;
 }

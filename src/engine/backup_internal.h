@@ -14,6 +14,7 @@
 #include "engine/backup.h"
 #include "engine/incomplete.h"
 #include "fs/meta.h"
+#include "fs/mounts.h"
 #include "fs/walk.h"
 #include "repo/reader.h"
 #include "repo/tree.h"
@@ -58,6 +59,7 @@ struct child {
 	const struct vnode *vnode; /* an intermediate directory above targets, or NULL */
 	atomic_int
 		state; /* enum child_state; DONE is set after the node is whole, which then stays as it is */
+	struct source *source; /* of a target; else the job's */
 	bool explicit_target;
 	bool contents_excluded; /* a directory on another device */
 	bool was_read;
@@ -102,6 +104,7 @@ struct dir_job {
 		pins; /* users of fd: tasks of this job, and descendants that open relative to it */
 	struct dir_job *
 		anchor; /* ourselves or the nearest above whose descriptor is kept for descendants */
+	struct source *source;                 /* whose content this is; NULL above targets */
 	struct dir_job *live_next, *live_prev; /* the backup's list, for release after a refusal */
 	uint64_t dev;                          /* device of the target above, for one_file_system */
 	bool contents_excluded;                /* on another device: stays, but empty */
@@ -117,6 +120,27 @@ struct dir_job {
 	/* A checkpoint's own, under live_lock: the tree of what is finished here, and of which subdirectories there is one. */
 	struct id partial;
 	struct dir_job *partials, *partial_next;
+};
+
+/* One target of the command line: what was found in it, and what its last snapshot had. */
+struct source {
+	const char *path; /* as in the snapshot's paths */
+	_Atomic uint64_t files, bytes;
+	bool nested;  /* nothing is counted here: it lies in another target, or is absent */
+	bool compare; /* the parent snapshot has this source: */
+	uint64_t had_files, had_bytes;
+};
+
+/* What one rule left out.  A directory counts once; what is below it is not looked at. */
+struct exclusion {
+	_Atomic uint64_t count, bytes;
+};
+
+/* What a backup needs and what there is, in bytes. */
+struct capacity {
+	bool known;     /* the vault tells its free space */
+	bool estimated; /* data and metadata are filled in */
+	uint64_t data, metadata, reserve, need, free;
 };
 
 /* What one worker owns. */
@@ -190,6 +214,22 @@ struct backup {
 	int cwd_error;
 	uint64_t vault_dev, vault_ino;
 	bool vault_known;
+	struct mounts mounts; /* empty where the system does not tell */
+	struct source *source;
+	size_t source_count;          /* 0: standard input */
+	const struct vnode *targets;  /* their tree, once built */
+	const struct id *parent_tree; /* NULL: no parent */
+	struct exclusion *by_rule;    /* NULL: not counted */
+	size_t rule_count;
+	bool estimating;     /* sizes only: no content is read, nothing is stored */
+	bool estimate_opens; /* … but what would be read is opened, to find what cannot be */
+	_Atomic uint64_t new_bytes, meta_bytes; /* of an estimate */
+	pthread_mutex_t link_lock;
+	struct map links;      /* hard-linked files of an estimate that were counted */
+	atomic_bool walk_over; /* all content is sealed: what is still to be stored is known */
+	pthread_mutex_t space_lock;
+	bool space_judged; /* there is room for what was estimated */
+	struct capacity capacity;
 	bool counted_ahead; /* totals come from the scan, not from the walk */
 	pthread_mutex_t live_lock;
 	struct dir_job *live; /* every job that is not finished */
@@ -212,6 +252,7 @@ struct backup {
 		dirs_unmodified;
 	_Atomic uint64_t files_reused, bytes_reused; /* their content came from done_tree */
 	_Atomic uint64_t files, bytes, bytes_read, unreadable, changed, vanished, sockets, excluded;
+	_Atomic uint64_t symlinks;
 };
 
 /* What the snapshot record says, gathered while the run goes on. */
@@ -226,10 +267,43 @@ struct record {
 /* ---- backup_gates.c: what must hold before and after the work ---- */
 /* Before anything is written: the vault's health, atomic commits, the clock.  The parent is chosen, the index not loaded. */
 enum ecode gates_before(struct backup *b, struct record *rec, struct err *e) must_check;
-/* Space, before each object (commit_args.before_put; arg is the struct backup). */
-enum ecode gate_space(void *arg, uint64_t bytes, struct err *e) must_check;
 /* All is stored and counted; before the snapshot is written: the sanity band of every source. */
 enum ecode gates_after(struct backup *b, struct record *rec, struct err *e) must_check;
+/* E_CLOCK: hours before, or years after, the newest snapshot was made; accept_clock lets it pass. */
+enum ecode gate_clock(struct backup *b, const struct record *rec, struct err *e) must_check;
+
+/* ---- backup_band.c: the size of every source ---- */
+/* E_SRC_BAND, E_SRC_SHRUNK, E_SHRINK_TOKEN.  The walk is over. */
+enum ecode gate_band(struct backup *b, const struct record *rec, struct err *e) must_check;
+/* Fills in what the parent says of the sources, when it says it; false when its trees would have to be counted. */
+bool band_known(struct backup *b, const struct snapshot *parent);
+
+/* ---- backup_capacity.c: one model of space (D-18) ---- */
+/*
+ * Before each object (commit_args.before_put; arg is the struct backup; any
+ * thread).  The first object of all waits for the verdict on the whole: see there.
+ * refuses: E_CAPACITY, E_IO_READ, those of a walk.
+ */
+enum ecode gate_space(void *arg, uint64_t bytes, struct err *e) must_check;
+/* The same verdict on what a dry run has sealed, or on an estimate: data and metadata in bytes.  *out is filled in any case. */
+enum ecode capacity_judge(struct backup *b, uint64_t data, uint64_t metadata, struct capacity *out,
+	struct err *e) must_check;
+enum ecode gate_capacity_of_dry_run(struct backup *b, struct err *e) must_check;
+/* A vault that filled up in mid-run: E_STORE_SPACE becomes E_CAPACITY with the numbers. */
+enum ecode capacity_explain(struct backup *b, enum ecode rc, struct err *e);
+
+/* ---- backup_estimate.c: the walk without content ---- */
+/* Metadata of one more piece of content: its seal (32), pack header entry (41), index entry and id in a tree (about 250 as text). */
+#define ESTIMATE_BLOB_BYTES 320
+/* A node's text in a tree; usually 300 to 450. */
+#define ESTIMATE_NODE_BYTES 512
+/* A file that a backup would read. */
+enum ecode estimate_file(struct dir_job *job, struct child *c, struct err *e) must_check;
+/* A directory whose tree a backup would write. */
+void estimate_tree(struct backup *b, const struct dir_job *job);
+/* Beside a running backup, in the calling thread: fills in the new content and metadata of all targets. */
+enum ecode estimate_beside(
+	struct backup *b, uint64_t *data, uint64_t *metadata, struct err *e) must_check;
 
 /* ---- backup_resume.c: the incomplete record, checkpoints, and what an interrupted run left ---- */
 /* Announces the run as incomplete and finds what an earlier one left (b->done_tree).  Commit and index are open. */
@@ -275,6 +349,8 @@ struct vnode {
 	const char *fs_path; /* for opening, relative to the working directory or absolute */
 	const char *abs_path;
 	bool leaf, explicit_target;
+	size_t source; /* of a leaf: which target it belongs to */
+	struct vnode *up;
 	const char *root;              /* where its first component lies: "", "/", "..", "../.." */
 	struct vnode *children, *next; /* children sorted by name */
 };
@@ -284,8 +360,18 @@ enum ecode targets_build(
 /* The absolute cleaned targets in command-line order, for the snapshot's `paths` (missing ones included, as restic). */
 enum ecode targets_paths(
 	struct backup *b, struct arena *a, struct slice **out, struct err *e) must_check;
-/* E_SRC_OVERLAP when the vault is above, below or equal to a target (by device and inode, so links and bind mounts count). */
-enum ecode targets_overlap(struct backup *b, struct arena *a, struct err *e) must_check;
+enum ecode target_clean(
+	struct arena *a, const char *text, const char **out, struct err *e) must_check;
+enum ecode target_absolute(const struct backup *b, struct arena *a, const char *clean,
+	const char **out, struct err *e) must_check;
+
+/* ---- backup_overlap.c ---- */
+/*
+ * E_SRC_OVERLAP when the vault, or a part of it, is above, below or equal to a
+ * target: by device and inode on the way up, and by the list of mounts, so that links
+ * and bind mounts count in both directions.  Loads b->mounts.
+ */
+enum ecode gate_overlap(struct backup *b, struct arena *a, struct err *e) must_check;
 
 /* ---- backup_list.c ---- */
 /* The children of a job: from its open directory, or from its vnode. */
@@ -299,6 +385,11 @@ void match_older(struct dir_job *job);
 void apply_marks(struct dir_job *job);
 /* Left out by name, size or device; a directory on another device stays, but empty. */
 bool child_excluded(struct dir_job *job, struct child *c);
+/* Which rules there are, for b->by_rule: the patterns, then the marks, then size and device. */
+enum ecode exclusions_make(struct backup *b, struct arena *a, struct err *e) must_check;
+/* The rule as a person would type it. */
+enum ecode exclusion_text(const struct backup_args *args, size_t rule, struct arena *a,
+	const char **out, struct err *e) must_check;
 
 /* ---- backup_walk.c ---- */
 /* Runs the walk from the root of targets to the root tree; b->root_tree is then set. */
@@ -338,6 +429,13 @@ enum ecode stream_store(
 	struct backup *b, int fd, struct arena *a, struct node *node, struct err *e) must_check;
 /* All blobs of a content list are in the index. */
 bool content_known(struct backup *b, const struct node *node);
+
+/* ---- backup.c: what preflight shares ---- */
+enum ecode backup_begin(struct backup *b, struct session *s, const struct backup_args *args,
+	struct err *e) must_check;
+void backup_end(struct backup *b);
+/* Labels, absolute targets, snapshots known, parent chosen. */
+enum ecode record_begin(struct backup *b, struct record *rec, struct err *e) must_check;
 
 /* ---- backup_scan.c ---- */
 struct scan;

@@ -125,31 +125,96 @@ match_older(struct dir_job *job)
 
 /* ---- what belongs to the snapshot ---- */
 
-static bool
+/* Index + 1 of the rule, or 0. */
+static unsigned
 excluded_by_rules(struct dir_job *job, const struct child *c)
 {
 	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
 	const struct rules *rules = job->b->args->excludes;
 
 	if (rules == NULL || rules_count(rules) == 0)
-		return false;
+		return 0;
 	(void)child_path(job, c, &path);
-	return path.len > 0 && rules_match(rules, (const char *)path.p, path.len - 1) != 0;
+	return path.len == 0 ? 0 : rules_match(rules, (const char *)path.p, path.len - 1);
+}
+
+static size_t
+pattern_count(const struct backup_args *args)
+{
+	return args->excludes == NULL ? 0 : rules_count(args->excludes);
+}
+
+enum ecode
+exclusions_make(struct backup *b, struct arena *a, struct err *e)
+{
+	size_t n = pattern_count(b->args) + b->args->if_present_count + 2;
+	void *p;
+	enum ecode rc = arena_alloc(a, n * sizeof(struct exclusion), &p, e);
+
+	if (rc != E_OK)
+		return rc;
+	memset(p, 0, n * sizeof(struct exclusion)); /* atomics of 0 are all bits 0 here */
+	b->by_rule = p;
+	b->rule_count = n;
+	return E_OK;
+}
+
+enum ecode
+exclusion_text(const struct backup_args *args, size_t rule, struct arena *a, const char **out,
+	struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX);
+	size_t patterns = pattern_count(args), size_rule = patterns + args->if_present_count;
+	enum ecode rc;
+
+	if (rule < patterns) {
+		rc = buf_add_str(&text, rules_text(args->excludes, (unsigned)rule), e);
+	} else if (rule < size_rule) {
+		const struct exclude_if_present *mark = &args->if_present[rule - patterns];
+
+		rc = buf_printf(&text, e, "--exclude-if-present %s%s%s", mark->name,
+			mark->header == NULL ? "" : ":", mark->header == NULL ? "" : mark->header);
+	} else if (rule == size_rule) {
+		rc = buf_printf(&text, e, "--exclude-larger-than %llu",
+			(unsigned long long)args->exclude_larger_than);
+	} else {
+		rc = buf_add_str(&text, "--one-file-system", e);
+	}
+	return rc == E_OK ? arena_str(a, text.p, text.len, out, e) : rc;
+}
+
+static void
+count_excluded(struct backup *b, const struct os_meta *m, size_t rule)
+{
+	atomic_fetch_add(&b->excluded, 1);
+	if (b->by_rule == NULL)
+		return;
+	atomic_fetch_add(&b->by_rule[rule].count, 1);
+	if (S_ISREG(m->mode))
+		atomic_fetch_add(&b->by_rule[rule].bytes, m->size);
 }
 
 bool
 child_excluded(struct dir_job *job, struct child *c)
 {
 	const struct backup_args *args = job->b->args;
+	size_t size_rule = pattern_count(args) + args->if_present_count;
 	bool is_dir = S_ISDIR(c->meta.mode);
+	unsigned rule;
 
 	if (c->explicit_target || c->vnode != NULL)
 		return false;
-	if (excluded_by_rules(job, c))
+	rule = excluded_by_rules(job, c);
+	if (rule != 0) {
+		count_excluded(job->b, &c->meta, rule - 1);
 		return true;
-	if (args->exclude_larger_than > 0 && !is_dir && c->meta.size > args->exclude_larger_than)
+	}
+	if (args->exclude_larger_than > 0 && !is_dir && c->meta.size > args->exclude_larger_than) {
+		count_excluded(job->b, &c->meta, size_rule);
 		return true;
+	}
 	if (args->one_file_system && job->vnode == NULL && c->meta.dev != job->dev) {
+		count_excluded(job->b, &c->meta, size_rule + 1);
 		c->contents_excluded = is_dir;
 		return !is_dir;
 	}
@@ -188,7 +253,11 @@ apply_marks(struct dir_job *job)
 				continue;
 			if (mark->header != NULL && !header_matches(job, mark->name, mark->header))
 				continue;
-			atomic_fetch_add(&job->b->excluded, job->n - 1);
+			for (size_t k = 0; k < job->n; k++) {
+				if (k != i)
+					count_excluded(job->b, &job->child[k].meta,
+						pattern_count(args) + m);
+			}
 			job->child[0] = job->child[i];
 			job->n = 1;
 			return;
@@ -266,6 +335,7 @@ list_vnode(struct dir_job *job, struct err *e)
 			.open_name = v->fs_path,
 			.abs_path = v->abs_path,
 			.vnode = v->leaf ? NULL : v,
+			.source = v->leaf ? &job->b->source[v->source] : NULL,
 			.explicit_target = v->explicit_target };
 		sys = os->stat(
 			os, AT_FDCWD, v->fs_path, v->leaf ? AT_SYMLINK_NOFOLLOW : 0, &c->meta);

@@ -251,6 +251,8 @@ node_xattrs(struct dir_job *job, struct child *c, int dir, const char *name, str
 		c->node.xattr_count = old->xattr_count;
 		return E_OK;
 	}
+	if (job->b->estimating)
+		return E_OK; /* a node that changed is written anew in any case */
 	rc = meta_xattrs_read(job->b->s->os, dir, name, a, &list, xattr_skipped, &skip, e);
 	if (rc != E_OK || list.n == 0)
 		return rc;
@@ -311,6 +313,7 @@ child_done(struct dir_job *job, struct child *c)
 	struct backup *b = job->b;
 	const struct listener *l = b->s->listener;
 	enum item_action action;
+	struct source *source;
 
 	c->state = CHILD_DONE;
 	atomic_fetch_add(&l->progress->done_items, 1);
@@ -320,6 +323,9 @@ child_done(struct dir_job *job, struct child *c)
 		atomic_fetch_add(&l->progress->done_bytes, c->node.size);
 	atomic_fetch_add(&b->files, 1);
 	atomic_fetch_add(&b->bytes, c->node.size);
+	source = job->vnode != NULL ? c->source : job->source;
+	atomic_fetch_add(&source->files, 1);
+	atomic_fetch_add(&source->bytes, c->node.size);
 	action = count_against_prev(b, c);
 	if (l->item != NULL)
 		tell_item(job, c, action);

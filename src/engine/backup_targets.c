@@ -27,8 +27,8 @@ split_root(const char *clean, size_t *root_len)
 	return p;
 }
 
-static enum ecode
-clean_target(struct arena *a, const char *text, const char **out, struct err *e)
+enum ecode
+target_clean(struct arena *a, const char *text, const char **out, struct err *e)
 {
 	autoclean(buf_done) struct buf b = buf_limit(PATH_TEXT_MAX);
 	enum ecode rc = path_clean(&b, text, strlen(text), e);
@@ -36,8 +36,8 @@ clean_target(struct arena *a, const char *text, const char **out, struct err *e)
 	return rc == E_OK ? arena_str(a, b.p, b.len, out, e) : rc;
 }
 
-static enum ecode
-absolute(
+enum ecode
+target_absolute(
 	const struct backup *b, struct arena *a, const char *clean, const char **out, struct err *e)
 {
 	const char *joined;
@@ -51,7 +51,7 @@ absolute(
 		return err_set(e, E_SRC_MISSING, -b->cwd_error,
 			"%s: the working directory has no name; give an absolute path", clean);
 	rc = path_join(a, b->cwd, clean, &joined, e);
-	return rc == E_OK ? clean_target(a, joined, out, e) : rc;
+	return rc == E_OK ? target_clean(a, joined, out, e) : rc;
 }
 
 static enum ecode
@@ -117,6 +117,7 @@ step_down(struct arena *a, struct vnode *dir, struct slice part, const char *roo
 	if (rc != E_OK)
 		return rc;
 	v->root = root;
+	v->up = dir;
 	insert_child(dir, v);
 	*out = v;
 	return E_OK;
@@ -128,10 +129,15 @@ prefix_text(struct arena *a, const char *clean, size_t len, const char **out, st
 	return arena_str(a, clean, len, out, e);
 }
 
+struct target_kind {
+	bool explicit_target;
+	size_t source; /* number of the target on the command line */
+};
+
 /* Add one cleaned target that has at least one component. */
 static enum ecode
 add_target(struct backup *b, struct arena *a, struct vnode *top, const char *clean,
-	bool explicit_target, struct err *e)
+	const struct target_kind *kind, struct err *e)
 {
 	size_t root_len;
 	const char *part = split_root(clean, &root_len);
@@ -149,13 +155,14 @@ add_target(struct backup *b, struct arena *a, struct vnode *top, const char *cle
 		if (rc == E_OK && v->fs_path == NULL)
 			rc = prefix_text(a, clean, (size_t)(part - clean) + len, &v->fs_path, e);
 		if (rc == E_OK && v->abs_path == NULL)
-			rc = absolute(b, a, v->fs_path, &v->abs_path, e);
+			rc = target_absolute(b, a, v->fs_path, &v->abs_path, e);
 		part += len;
 		part += *part == '/';
 	}
 	if (rc == E_OK) {
 		v->leaf = true;
-		v->explicit_target = explicit_target;
+		v->explicit_target = kind->explicit_target;
+		v->source = kind->source;
 		v->children = NULL; /* inner targets change nothing */
 	}
 	return rc;
@@ -163,8 +170,10 @@ add_target(struct backup *b, struct arena *a, struct vnode *top, const char *cle
 
 /* ".", "..", "/": each entry is a target of its own, but not an explicit one. */
 static enum ecode
-add_entries(struct backup *b, struct arena *a, struct vnode *top, const char *clean, struct err *e)
+add_entries(struct backup *b, struct arena *a, struct vnode *top, const char *clean, size_t source,
+	struct err *e)
 {
+	const struct target_kind kind = { .explicit_target = false, .source = source };
 	const struct os *os = b->s->os;
 	struct walk_list list = { 0 };
 	int fd = -1;
@@ -178,22 +187,24 @@ add_entries(struct backup *b, struct arena *a, struct vnode *top, const char *cl
 
 		rc = path_join(a, clean, list.v[i].name, &path, e);
 		if (rc == E_OK)
-			rc = clean_target(a, path, &path, e);
+			rc = target_clean(a, path, &path, e);
 		if (rc == E_OK)
-			rc = add_target(b, a, top, path, false, e);
+			rc = add_target(b, a, top, path, &kind, e);
 	}
 	return rc;
 }
 
 static enum ecode
-add_one(struct backup *b, struct arena *a, struct vnode *top, const char *text, size_t *found,
+add_one(struct backup *b, struct arena *a, struct vnode *top, size_t source, size_t *found,
 	struct err *e)
 {
+	const struct target_kind kind = { .explicit_target = true, .source = source };
+	const char *text = b->args->targets[source];
 	const char *clean;
 	struct os_meta meta;
 	size_t root_len;
 	int sys;
-	enum ecode rc = clean_target(a, text, &clean, e);
+	enum ecode rc = target_clean(a, text, &clean, e);
 
 	if (rc != E_OK)
 		return rc;
@@ -211,13 +222,34 @@ add_one(struct backup *b, struct arena *a, struct vnode *top, const char *text, 
 	}
 	++*found;
 	if (*split_root(clean, &root_len) != '\0' && strcmp(clean, ".") != 0)
-		return add_target(b, a, top, clean, true, e);
-	rc = add_entries(b, a, top, clean, e);
+		return add_target(b, a, top, clean, &kind, e);
+	rc = add_entries(b, a, top, clean, source, e);
 	if (backup_concerns_path(rc)) {
 		backup_problem(b, text, e);
 		return E_OK;
 	}
 	return rc;
+}
+
+/* Which sources have no leaf of their own: an outer one has them, or they are not there. */
+static void
+note_nested(struct backup *b, const struct vnode *top)
+{
+	const struct vnode *v = top;
+
+	for (size_t i = 0; i < b->source_count; i++)
+		b->source[i].nested = true;
+	while (v != NULL) {
+		if (v->leaf)
+			b->source[v->source].nested = false;
+		if (v->children != NULL) {
+			v = v->children;
+			continue;
+		}
+		while (v != NULL && v->next == NULL)
+			v = v->up;
+		v = v == NULL ? NULL : v->next;
+	}
 }
 
 enum ecode
@@ -229,7 +261,7 @@ targets_build(struct backup *b, struct arena *a, struct vnode **root, struct err
 	enum ecode rc = vnode_new(a, (struct slice){ (const uint8_t *)"", 0 }, &top, e);
 
 	for (size_t i = 0; rc == E_OK && i < args->target_count; i++)
-		rc = add_one(b, a, top, args->targets[i], &found, e);
+		rc = add_one(b, a, top, i, &found, e);
 	if (rc != E_OK)
 		return rc;
 	if (found == 0)
@@ -238,7 +270,26 @@ targets_build(struct backup *b, struct arena *a, struct vnode **root, struct err
 			       : err_set(e, E_SRC_MISSING, 0,
 					 "none of the %zu sources given is there",
 					 args->target_count);
+	note_nested(b, top);
 	*root = top;
+	return E_OK;
+}
+
+/* One account for each target. */
+static enum ecode
+sources_make(struct backup *b, struct arena *a, const struct slice *paths, struct err *e)
+{
+	size_t n = b->args->target_count;
+	void *p;
+	enum ecode rc = arena_alloc(a, n * sizeof(struct source), &p, e);
+
+	if (rc != E_OK)
+		return rc;
+	b->source = p;
+	b->source_count = n;
+	memset(b->source, 0, n * sizeof(struct source)); /* atomics of 0 are all bits 0 here */
+	for (size_t i = 0; i < n; i++)
+		b->source[i].path = (const char *)paths[i].p;
 	return E_OK;
 }
 
@@ -254,105 +305,15 @@ targets_paths(struct backup *b, struct arena *a, struct slice **out, struct err 
 	for (size_t i = 0; rc == E_OK && i < args->target_count; i++) {
 		const char *clean;
 
-		rc = clean_target(a, args->targets[i], &clean, e);
+		rc = target_clean(a, args->targets[i], &clean, e);
 		if (rc == E_OK)
-			rc = absolute(b, a, clean, &clean, e);
+			rc = target_absolute(b, a, clean, &clean, e);
 		if (rc == E_OK)
 			paths[i] = (struct slice){ (const uint8_t *)clean, strlen(clean) };
 	}
 	if (rc == E_OK)
-		*out = paths;
-	return rc;
-}
-
-struct place_id {
-	uint64_t dev, ino;
-};
-
-/* Is `want` this directory or one above it?  Follows ".." of the kernel, so links and bind mounts count. */
-static bool
-lies_within(const struct os *os, const char *path, struct place_id want)
-{
-	struct place_id last = { 0, 0 };
-	struct os_meta m;
-	int fd = -1, next;
-	bool found = false;
-
-	if (io_open(os, AT_FDCWD, path, O_PATH | O_DIRECTORY, 0, &fd, NULL) != E_OK)
-		return false;
-	for (unsigned i = 0; i < PARENT_CHAIN_MAX && !found; i++) {
-		if (os->stat(os, fd, "", AT_EMPTY_PATH, &m) < 0)
-			break;
-		if (i > 0 && m.dev == last.dev && m.ino == last.ino)
-			break; /* ".." of the root is the root */
-		found = m.dev == want.dev && m.ino == want.ino;
-		last = (struct place_id){ m.dev, m.ino };
-		next = os->open(os, fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		io_close(os, &fd);
-		if (next < 0)
-			return found;
-		fd = next;
-	}
-	io_close(os, &fd);
-	return found;
-}
-
-/* Excluded by name, itself or a directory above it: then it may lie inside a source. */
-static bool
-vault_excluded(const struct backup *b, const char *vault)
-{
-	size_t len = strlen(vault);
-
-	if (b->args->excludes == NULL)
-		return false;
-	for (size_t i = 1; i <= len; i++) {
-		if ((vault[i] == '/' || vault[i] == '\0') &&
-			rules_match(b->args->excludes, vault, i) != 0)
-			return true;
-	}
-	return false;
-}
-
-static enum ecode
-overlap_with(struct backup *b, struct arena *a, const char *target, const char *vault,
-	bool excluded, struct err *e)
-{
-	const struct os *os = b->s->os;
-	struct os_meta m;
-	const char *clean;
-	enum ecode rc = clean_target(a, target, &clean, e);
-
-	if (rc != E_OK || os->stat(os, AT_FDCWD, clean, AT_SYMLINK_NOFOLLOW, &m) < 0)
-		return rc;
-	if (!excluded && lies_within(os, vault, (struct place_id){ m.dev, m.ino }))
-		return err_set(e, E_SRC_OVERLAP, 0, "the vault %s lies inside the source %s", vault,
-			target);
-	if (lies_within(os, clean, (struct place_id){ b->vault_dev, b->vault_ino }))
-		return err_set(e, E_SRC_OVERLAP, 0, "the source %s lies inside the vault %s",
-			target, vault);
-	return E_OK;
-}
-
-enum ecode
-targets_overlap(struct backup *b, struct arena *a, struct err *e)
-{
-	const char *vault = store_local_path(b->s->store);
-	struct os_meta m;
-	bool excluded;
-	enum ecode rc;
-
-	if (vault == NULL || b->s->os->stat(b->s->os, AT_FDCWD, vault, 0, &m) < 0)
-		return E_OK;
-	b->vault_dev = m.dev;
-	b->vault_ino = m.ino;
-	b->vault_known = true;
-	rc = clean_target(a, vault, &vault, e);
+		rc = sources_make(b, a, paths, e);
 	if (rc == E_OK)
-		rc = absolute(b, a, vault, &vault, e);
-	if (rc != E_OK)
-		return rc;
-	excluded = vault_excluded(b, vault);
-	for (size_t i = 0; rc == E_OK && i < b->args->target_count; i++)
-		rc = overlap_with(b, a, b->args->targets[i], vault, excluded, e);
+		*out = paths;
 	return rc;
 }

@@ -140,6 +140,7 @@ job_below(struct dir_job *up, uint32_t number, struct dir_job **out, struct err 
 		job->fd = AT_FDCWD;
 	job->depth = up->vnode != NULL ? 0 : up->depth + 1;
 	job->dev = up->vnode != NULL ? c->meta.dev : up->dev;
+	job->source = up->vnode != NULL ? c->source : up->source;
 	job->contents_excluded = c->contents_excluded;
 	older_is(&job->prev, subtree_of(c->prev));
 	older_is(&job->done, subtree_of(c->done));
@@ -285,6 +286,8 @@ take_other(struct dir_job *job, struct child *c, enum next_step *step, struct er
 	enum ecode rc = E_OK;
 
 	*step = STEP_DONE;
+	if (c->node.type == NODE_SYMLINK)
+		atomic_fetch_add(&job->b->symlinks, 1);
 	if (c->node.type == NODE_SYMLINK)
 		rc = walk_readlink(
 			job->b->s->os, job->fd, c->open_name, &job->arena, &c->node.linktarget, e);
@@ -445,6 +448,17 @@ again_in_vain(struct dir_job *job, const struct child *c, struct err *e)
 }
 
 static enum ecode
+plan_estimate(struct dir_job *job, struct child *c, struct err *e)
+{
+	enum ecode rc = estimate_file(job, c, e);
+
+	if (rc != E_OK)
+		return child_refused(job, c, e) ? E_OK : rc;
+	child_done(job, c);
+	return E_OK;
+}
+
+static enum ecode
 plan_child(struct plan *p, uint32_t number, struct err *e)
 {
 	struct dir_job *job = p->job;
@@ -454,7 +468,6 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 	enum ecode rc;
 
 	if (child_excluded(job, c)) {
-		atomic_fetch_add(&job->b->excluded, 1);
 		c->state = CHILD_DROPPED;
 		return E_OK;
 	}
@@ -473,7 +486,7 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 		c->state = CHILD_DROPPED;
 		return E_OK;
 	case STEP_READ:
-		return plan_read(p, number, e);
+		return job->b->estimating ? plan_estimate(job, c, e) : plan_read(p, number, e);
 	case STEP_DESCEND:
 		return plan_descend(p, number, e);
 	}
@@ -615,6 +628,11 @@ write_tree(struct dir_job *job, struct worker *w, struct id *id, struct blob_add
 	struct tree_writer tw;
 	enum ecode rc;
 
+	if (job->b->estimating) {
+		estimate_tree(job->b, job);
+		*id = (struct id){ { 0 } }; /* equal to no stored one */
+		return E_OK;
+	}
 	buf_clear(&w->tree);
 	rc = tree_begin(&tw, &w->tree, e);
 	for (size_t i = 0; rc == E_OK && i < job->n; i++) {

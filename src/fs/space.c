@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -53,11 +54,18 @@ times_or_max(uint64_t a, uint64_t b)
 	return __builtin_mul_overflow(a, b, &r) ? UINT64_MAX : r;
 }
 
+static uint64_t
+less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 static enum ecode
 ask(const struct os *os, int fd, const char *path, struct space *out, struct err *e)
 {
 	struct statvfs s;
 	struct os_meta m;
+	uint64_t unit;
 	int rc;
 
 	do {
@@ -70,10 +78,14 @@ ask(const struct os *os, int fd, const char *path, struct space *out, struct err
 	} while (rc == -EINTR);
 	if (rc < 0)
 		return err_set(e, E_IO_READ, -rc, "stat %s", path);
+	unit = s.f_frsize != 0 ? s.f_frsize : s.f_bsize;
 	/* f_bavail, for root too: the reserve is there to keep the system alive, not to be filled by a restore */
 	*out = (struct space){
-		.free_bytes = times_or_max(s.f_bavail, s.f_frsize != 0 ? s.f_frsize : s.f_bsize),
+		.free_bytes = times_or_max(s.f_bavail, unit),
 		.free_inodes = s.f_files != 0 ? s.f_favail : UINT64_MAX,
+		.total_bytes = times_or_max(s.f_blocks, unit),
+		.used_bytes = times_or_max(less(s.f_blocks, s.f_bfree), unit),
+		.used_inodes = less(s.f_files, s.f_ffree),
 		.dev = m.dev,
 	};
 	return E_OK;
@@ -96,4 +108,22 @@ space_at(const struct os *os, const char *path, struct space *out, struct err *e
 	if (rc == E_OK)
 		rc = ask(os, fd.fd, path, out, e);
 	return rc;
+}
+
+const char *
+space_text(uint64_t bytes, char out[static SPACE_TEXT_MAX])
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
+	double v = (double)bytes / 1024;
+	unsigned u = 0;
+
+	if (bytes < 1024) {
+		(void)snprintf(out, SPACE_TEXT_MAX, "%u bytes", (unsigned)bytes);
+		return out;
+	}
+	for (; v >= 1024 && u < 3; u++)
+		v /= 1024;
+	(void)snprintf(out, SPACE_TEXT_MAX, "%llu bytes (%.1f %s)", (unsigned long long)bytes, v,
+		units[u]);
+	return out;
 }

@@ -76,6 +76,9 @@ refusal_json(struct json_out *w, const struct err *e, const char *run_id)
 	json_open_array(w);
 	for (size_t i = 0; i < n; i++)
 		put_step(w, &steps[i]);
+	if (e->next[0] != '\0')
+		put_step(
+			w, &(struct step){ .text = { (const uint8_t *)e->next, strlen(e->next) } });
 	json_close_array(w);
 	json_put_key(w, "run_id");
 	json_put_str(w, run_id);

@@ -687,12 +687,14 @@ def on_small_disk(lab, small):
     (lab.work / "large/file").write_bytes(random.Random(1).randbytes(9_000_000))
     lab.refused("a full disk", ["-r", "small/vault", "backup", "large"], 34, """
         backup of large into small/vault, run RUN
-        refused: the vault's file system is full (capacity-refused, SEV-2, code 4005)
+        refused: the vault has too little free space for this backup (capacity-refused, SEV-2, code 5012)
           what     backup of large into small/vault
-          why      write ID64-tmp-NUMBER: No space left on device (ENOSPC)
-          evidence while writing to small/vault
+          why      this backup needs NUMBER bytes (9.6 MiB); NUMBER bytes (4.0 MiB) are free in small/vault; nothing was stored
+          evidence new data NUMBER bytes (8.6 MiB), metadata NUMBER bytes (3.4 KiB), reserve NUMBER bytes (1.0 MiB)
                    run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
-          next     1. Free space on the vault's file system, then run the same command again; finished parts are reused.
+          next     1. Free space on the vault's file system, exclude what is not needed, or use a larger disk.
+                   2. Then run the same command again; finished parts are reused.
+                   3. If most of it is stored already or compresses well, add --capacity watch: then only each object is compared with the free space before it is written.
         """)
     check(not any((small / "vault/snapshots").iterdir()), "a full disk: no snapshot was made")
     remount(small, "size=64m")

@@ -450,6 +450,16 @@ class Rows:
         self.t.row("backup", 20, 5005, "a command that fails", words=["--stdin-from-command", "--", "false"])
         self.t.row("backup", 3, 5003, "a source that is not there, recorded", words=["src", "absent", "--on-unreadable", "record"])
         self.t.row("backup", 2, 5000, "nothing to back up", words=[])
+        self.t.row("backup", 39, 5011, "a source with too little in it", words=["src", "--min-files", "1000"])
+        gone = self.work / "gone"
+        gone.mkdir()
+        (gone / "file").write_text("what is on the disk that is mounted here")
+        check(self.t.once("backup", ["gone"], {}).returncode == 0, "a source that will be gone is backed up")
+        (gone / "file").unlink()
+        self.t.row("backup", 39, 5010, "a source that is empty now", words=["gone"])
+        self.t.row("backup", 41, 5014, "a token of something else", words=["gone", "--accept-shrink", "0.0-0123456789abcdef"])
+        self.v.put(self.work / "vault", "snapshots", {"time": "2099-01-01T00:00:00Z", "tree": "1" * 64, "paths": ["/"]})
+        self.t.row("backup", 44, 5013, "a clock long before the newest snapshot")
 
     def of_restore(self):
         self.renew()
