@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "cli/job.h"
 #include "cli/pick.h"
+#include "cli/recover.h"
 #include "cli/targets.h"
 #include "cli/units.h"
 #include "engine/backup.h"
@@ -419,6 +420,10 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	w->args.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id;
 	if (cli->screen.verbose > 0)
 		job_want_items(&job);
+	if (!flag_given(cli->opt, FLAG_ON_UNREADABLE) && recover_possible(cli)) {
+		w->args.recover = recover_dialog;
+		w->args.recover_arg = &job;
+	}
 	rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = backup_run(&s, &w->args, result, e);

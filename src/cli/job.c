@@ -163,6 +163,14 @@ job_warn(struct job *j, const char *text)
 	job_record(j, text);
 }
 
+void
+job_restart(struct job *j)
+{
+	problems_restart(&j->problems);
+	if (j->run != NULL)
+		run_lists_restart(j->run);
+}
+
 /* ---- beginning ---- */
 
 static enum ecode

@@ -64,6 +64,8 @@ void job_know_vault(struct job *j, const struct id *repo_id);
 /* job_audit.c: begin and end of this run in the audit log; E_OK at once for runs that change nothing. */
 enum ecode job_audit_begin(struct job *j, struct err *e) must_check;
 enum ecode job_audit_end(struct job *j, enum ecode rc, struct err *e) must_check;
+/* What failed is tried again: the lists of failures begin anew, in the report too. */
+void job_restart(struct job *j);
 /* For restic's `verbose_status` and -v: set before the engine is called. */
 void job_want_items(struct job *j);
 /*

@@ -91,10 +91,12 @@ screen_status(struct screen *s, const char *line)
 	if (!s->live)
 		return;
 	(void)pthread_mutex_lock(&s->lock);
-	wipe(s);
-	(void)fprintf(stderr, "%.*s", width(), line); /* a lost status line is no loss */
-	s->drawn = true;
-	(void)fflush(stderr);
+	if (!s->held) {
+		wipe(s);
+		(void)fprintf(stderr, "%.*s", width(), line); /* a lost status line is no loss */
+		s->drawn = true;
+		(void)fflush(stderr);
+	}
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -103,6 +105,15 @@ screen_clear(struct screen *s)
 {
 	(void)pthread_mutex_lock(&s->lock);
 	wipe(s);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+void
+screen_hold(struct screen *s, bool held)
+{
+	(void)pthread_mutex_lock(&s->lock);
+	wipe(s);
+	s->held = held;
 	(void)pthread_mutex_unlock(&s->lock);
 }
 

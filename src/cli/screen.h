@@ -16,6 +16,7 @@ struct screen {
 	unsigned verbose;
 	bool live;  /* stderr is a terminal that can redraw a line */
 	bool drawn; /* a status line stands there */
+	bool held;  /* a question stands there: no status line */
 };
 /* TERM=dumb and a stderr that is no terminal mean no redrawing. */
 void screen_init(struct screen *s);
@@ -27,6 +28,8 @@ void screen_err_bytes(struct screen *s, const void *p, size_t len);
 /* Replace the status line; cut to the terminal's width.  Nothing when not live. */
 void screen_status(struct screen *s, const char *line);
 void screen_clear(struct screen *s);
+/* While held, no status line is drawn. */
+void screen_hold(struct screen *s, bool held);
 /* Let go of what was printed; a failure is told by the next screen_flush. */
 void screen_push(struct screen *s);
 /* Everything printed so far has left this process.  E_OUTPUT */

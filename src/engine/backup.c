@@ -337,7 +337,12 @@ run_targets(struct backup *b, struct record *rec, struct err *e)
 	if (rc == E_OK && b->counted_ahead && !totals_of_parent(b, rec->parent))
 		rc = scan_begin(b, root, &scan, e);
 	while (rc == E_OK && again) {
-		rc = walk_targets(b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
+		if (b->round > 1) /* a target that could not be looked at may be there now */
+			rc = targets_build(b, &rec->arena, &root, e);
+		b->targets = root;
+		if (rc == E_OK)
+			rc = walk_targets(
+				b, root, rec->parent == NULL ? NULL : &rec->parent->tree, e);
 		if (rc == E_OK)
 			rc = recover_ask(b, &again, e);
 		if (rc == E_OK && again) /* the next round looks into the trees of this one */

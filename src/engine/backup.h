@@ -31,9 +31,19 @@ enum recover_answer {
 	RECOVER_SKIP, /* as UNREADABLE_RECORD, for this run */
 	RECOVER_RETRY /* only what can succeed is read again */
 };
+#define RECOVER_LISTED_MAX 10
+#define RECOVER_ROUNDS_MAX \
+	10 /* somebody who mends things needs a few; a program that says yes for ever is stopped */
+struct recover_path {
+	const char *path, *reason;
+	bool can_retry;
+};
 struct recover_question {
-	uint64_t done, failed, can_retry; /* paths */
+	uint64_t done, failed, can_retry; /* files; paths */
 	unsigned round;                   /* 1: first time asked */
+	bool may_retry;                   /* else RECOVER_RETRY is RECOVER_ABORT */
+	const struct recover_path *listed;
+	size_t listed_count;
 };
 struct exclude_if_present {
 	const char *name;   /* file that marks a directory */
@@ -76,7 +86,7 @@ struct backup_args {
 	uint64_t checkpoint_bytes; /* read since the last one; 0: CHECKPOINT_BYTES */
 	unsigned checkpoint_s;     /* 0: CHECKPOINT_S */
 	bool no_resume;            /* do not continue from an interrupted run */
-	/* asked from the thread that called backup_run; NULL: nobody is there, never asked */
+	/* asked from the thread that called backup_run, under UNREADABLE_REFUSE only; NULL: nobody is there, never asked */
 	enum recover_answer (*recover)(void *arg, const struct recover_question *q);
 	void *recover_arg;
 	const char *state_dir;       /* health history and checkpoints; NULL: none is kept */

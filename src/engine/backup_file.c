@@ -41,6 +41,17 @@ cutter_read_pipe(struct cutter *k, size_t want, size_t *got, struct err *e)
 	return n < 0 && n != -EINTR ? walk_refusal(e, (int)n, "read", k->path) : E_OK;
 }
 
+/* A file that was empty and has grown is read to where it ends now: one that grows for ever has no other end. */
+static void
+bound_growth(struct cutter *k)
+{
+	const struct os *os = k->b->s->os;
+	struct os_meta m;
+
+	if (os->stat(os, k->fd, "", AT_EMPTY_PATH, &m) >= 0 && m.size > k->total)
+		k->expected = m.size;
+}
+
 static enum ecode
 cutter_read_file(struct cutter *k, size_t want, size_t *got, struct err *e)
 {
@@ -48,7 +59,9 @@ cutter_read_file(struct cutter *k, size_t want, size_t *got, struct err *e)
 
 	if (rc == E_IO_READ)
 		rc = walk_refusal(e, -e->sys, "read", k->path);
-	k->eof = *got < want || (k->expected > 0 && k->total + *got == k->expected);
+	if (rc == E_OK && k->expected == 0 && *got == want)
+		bound_growth(k);
+	k->eof = *got < want || (k->expected > 0 && k->total + *got >= k->expected);
 	return rc;
 }
 

@@ -242,8 +242,9 @@ struct backup {
 	struct id done_tree;
 	bool has_done_tree;
 	struct lost lost;
-	unsigned round; /* of the walk; 1 is the first */
-	bool durable;   /* everything up to root_tree is stored and indexed */
+	uint64_t first_files_reused, first_bytes_reused; /* of round 1 */
+	unsigned round;                                  /* of the walk; 1 is the first */
+	bool durable; /* everything up to root_tree is stored and indexed */
 	struct checkpoint checkpoint;
 	struct resume resume;
 	const char *continued_from;       /* run id; NULL: from none */

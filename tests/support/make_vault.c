@@ -32,6 +32,9 @@ hear_problem(void *arg, const struct problem *p)
 		h->fatal_problems++;
 	if (n < sizeof(h->codes) / sizeof(h->codes[0]))
 		h->codes[n] = p->code;
+	if (n < sizeof(h->causes) / sizeof(h->causes[0]))
+		h->causes[n] = p->cause;
+	h->can_retry += p->can_retry;
 	(void)pthread_mutex_lock(&text_lock);
 	(void)snprintf(h->last_path, sizeof(h->last_path), "%s", p->path);
 	(void)pthread_mutex_unlock(&text_lock);

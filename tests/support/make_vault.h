@@ -15,7 +15,8 @@ struct heard {
 	struct progress progress;
 	struct listener listener;
 	_Atomic unsigned problems, fatal_problems, notes, items;
-	_Atomic unsigned codes[8]; /* the first problems' codes */
+	_Atomic unsigned codes[8];             /* the first problems' codes */
+	_Atomic unsigned causes[8], can_retry; /* … and causes; how many could be tried again */
 	_Atomic long stop_after; /* the n-th question whether to stop is answered yes; < 0: never */
 	char last_path[512];     /* of the latest problem; read it when the run is over */
 	char last_note[512];
