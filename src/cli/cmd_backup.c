@@ -212,9 +212,13 @@ take_words(struct cli *cli, struct backup_words *w, struct err *e)
 	args->ignore_ctime = flag_given(o, FLAG_IGNORE_CTIME);
 	args->ignore_inode = flag_given(o, FLAG_IGNORE_INODE);
 	args->skip_if_unchanged = flag_given(o, FLAG_SKIP_IF_UNCHANGED);
+	args->no_resume = flag_given(o, FLAG_NO_RESUME);
 	/* a second walk only where somebody sees the estimate */
 	args->count_ahead = !cli->screen.quiet && (cli->screen.json || cli->screen.live);
 	args->program_version = CLI_VERSION_TEXT;
+	if (rc == E_OK && flag_given(o, FLAG_CHECKPOINT_EVERY))
+		rc = bytes_from_person("checkpoint-every", flag_text(o, FLAG_CHECKPOINT_EVERY),
+			&args->checkpoint_bytes, e);
 	if (rc == E_OK)
 		rc = take_unreadable(cli, w, e);
 	if (rc == E_OK)
@@ -303,6 +307,13 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 	put(&w, "vanished", r->vanished);
 	put(&w, "sockets_skipped", r->sockets_skipped);
 	put(&w, "stored_bytes", r->totals.stored_bytes);
+	put(&w, "bytes_read", r->bytes_read);
+	if (r->continued_from[0] != '\0') {
+		json_put_key(&w, "continued_from");
+		json_put_str(&w, r->continued_from);
+		put(&w, "files_reused", r->files_reused);
+		put(&w, "bytes_reused", r->bytes_reused);
+	}
 	json_put_key(&w, "run_id");
 	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
@@ -317,6 +328,8 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 static void
 tell_oddities(struct cli *cli, const struct backup_result *r)
 {
+	char size[UNIT_TEXT_MAX];
+
 	if (r->unreadable > 0)
 		screen_out(&cli->screen, "Unreadable:  %" PRIu64 ", listed in %s/failed.jsonl",
 			r->unreadable, cli->run_dir == NULL ? "the run folder" : cli->run_dir);
@@ -324,6 +337,11 @@ tell_oddities(struct cli *cli, const struct backup_result *r)
 		screen_out(&cli->screen, "Changed while read: %" PRIu64, r->changed_while_read);
 	if (r->vanished > 0)
 		screen_out(&cli->screen, "Vanished meanwhile: %" PRIu64, r->vanished);
+	if (r->continued_from[0] != '\0')
+		screen_out(&cli->screen,
+			"continued run %s: %" PRIu64 " file%s, %s %s not read again",
+			r->continued_from, r->files_reused, r->files_reused == 1 ? "" : "s",
+			bytes_text(r->bytes_reused, size), r->files_reused == 1 ? "was" : "were");
 	if (r->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
 }
@@ -418,6 +436,7 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	if (rc != E_OK)
 		return rc;
 	w->args.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id;
+	w->args.state_dir = cli->set.state_dir;
 	if (cli->screen.verbose > 0)
 		job_want_items(&job);
 	if (!flag_given(cli->opt, FLAG_ON_UNREADABLE) && recover_possible(cli)) {

@@ -8,6 +8,7 @@
 #include "cli/pick.h"
 #include "cli/units.h"
 #include "engine/catalog.h"
+#include "engine/incomplete.h"
 #include "engine/inspect.h"
 #include "engine/ownrecord.h"
 
@@ -236,6 +237,8 @@ show(struct listing *l, struct session *s, struct err *e)
 	if (rc == E_OK)
 		rc = snapshot_select(
 			&list, &filter, cli->opt->args[0], &cli->arena, &snapshot, &sub, e);
+	if (rc != E_OK)
+		return incomplete_named(s, cli->opt->args[0], rc, e);
 	if (rc == E_OK)
 		rc = session_load_index(s, e);
 	if (rc != E_OK)

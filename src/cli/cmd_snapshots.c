@@ -5,6 +5,7 @@
 #include "cli/pick.h"
 #include "cli/units.h"
 #include "engine/catalog.h"
+#include "engine/incomplete.h"
 #include "engine/ownrecord.h"
 
 #define DOCUMENT_MAX_BYTES (1U << 30) /* 100,000 snapshots of some KiB */
@@ -185,19 +186,62 @@ tell_people(struct cli *cli, const struct choice *c)
 	tell_partial(cli, partial, unknown);
 }
 
+static const char *
+state_text(enum incomplete_state state)
+{
+	switch (state) {
+	case INCOMPLETE_LIVE:
+		return "at work";
+	case INCOMPLETE_DEAD:
+		return "ended without a snapshot";
+	case INCOMPLETE_UNKNOWN:
+		return "at work, or lost";
+	}
+	return "?"; /* not reached: -Wswitch-enum proves the list above */
+}
+
+/* Runs that made no snapshot are told apart from those that did, never among them (D-4, DV-08). */
+static void
+tell_unfinished(struct cli *cli, struct session *s)
+{
+	struct incomplete_list runs = { .n = 0 };
+	char time[UNIT_TEXT_MAX];
+	struct err why;
+
+	if (incomplete_list_load(s, &cli->arena, &runs, &why) != E_OK)
+		return; /* a hint beside the list; whoever needs the records is told */
+	for (size_t i = 0; i < runs.n; i++) {
+		const struct incomplete *run = &runs.v[i];
+
+		screen_out(&cli->screen, "incomplete: run %s of %s, %s, %s%s", run->run_id,
+			cli_shown(cli, run->host.p, run->host.len), local_text(run->started, time),
+			state_text(runs.state[i]),
+			runs.state[i] == INCOMPLETE_DEAD
+				? "; the next backup of the same continues it"
+				: "");
+	}
+	if (runs.unreadable > 0)
+		screen_out(&cli->screen, "incomplete: %zu more, whose records cannot be trusted",
+			runs.unreadable);
+}
+
 static enum ecode
 show(struct cli *cli, struct session *s, struct err *e)
 {
 	struct snapshot_list list;
-	struct choice choice;
+	struct choice choice = { .n = 0 };
 	enum ecode rc = catalog_list(s, &cli->arena, &list, e);
 
 	if (rc == E_OK)
 		rc = choose(cli, &list, &choice, e);
+	if (rc != E_OK && choice.n > 0 && choice.n <= cli->opt->arg_count)
+		rc = incomplete_named(s, cli->opt->args[choice.n - 1], rc, e);
 	if (rc == E_OK && cli->screen.json)
 		rc = tell_json(cli, &choice, e);
 	else if (rc == E_OK)
 		tell_people(cli, &choice);
+	if (rc == E_OK && !cli->screen.json)
+		tell_unfinished(cli, s);
 	if (rc != E_OK || list.unreadable == 0)
 		return rc;
 	*e = list.first_unreadable;

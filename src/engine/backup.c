@@ -98,9 +98,11 @@ choose_parent(struct backup *b, struct record *rec, struct err *e)
 	rc = snapshot_list_load(b->s->vault, b->s->own, &rec->arena, &rec->known, e);
 	if (rc != E_OK || args->force || args->stdin_name != NULL)
 		return rc;
-	if (args->parent != NULL)
-		return snapshot_select(
+	if (args->parent != NULL) {
+		rc = snapshot_select(
 			&rec->known, &none, args->parent, &rec->arena, &rec->parent, &sub, e);
+		return rc == E_OK ? rc : incomplete_named(b->s, args->parent, rc, e);
+	}
 	rc = arena_alloc(&rec->arena, rec->next.path_count * sizeof(*paths), &p, e);
 	if (rc != E_OK)
 		return rc;

@@ -15,8 +15,8 @@
 
 #include "engine/backup_internal.h"
 
-/* How often the thread looks: at 3 GB/s what comes in between is small beside CHECKPOINT_BYTES. */
-#define CHECKPOINT_LOOK_NS UINT64_C(100000000)
+/* How often the thread looks: what a fast disk gives in between is small beside any useful interval, and 50 looks a second cost nothing. */
+#define CHECKPOINT_LOOK_NS UINT64_C(20000000)
 #define NS_PER_S           UINT64_C(1000000000)
 
 /* ---- the tree of what is finished ---- */

@@ -504,3 +504,28 @@ incomplete_list_load(struct session *s, struct arena *a, struct incomplete_list 
 	*out = list;
 	return E_OK;
 }
+
+/* ---- asked for as if it were a snapshot ---- */
+
+enum ecode
+incomplete_named(struct session *s, const char *text, enum ecode rc, struct err *e)
+{
+	autoclean(buf_done) struct buf sealed = buf_limit(INCOMPLETE_SEALED_BYTES);
+	enum eclass class = err_row(rc)->class;
+	size_t skip =
+		strncmp(text, NOTE_PREFIX, strlen(NOTE_PREFIX)) == 0 ? strlen(NOTE_PREFIX) : 0;
+	size_t len = strcspn(text + skip, ":");
+	char name[NOTE_NAME_MAX];
+	struct err ignored;
+
+	if ((class != CLASS_NOT_FOUND && class != CLASS_USAGE) || len > NOTE_ID_MAX)
+		return rc;
+	(void)snprintf(name, sizeof(name), NOTE_PREFIX "%.*s", (int)len, text + skip);
+	/* whatever it holds, it is no snapshot; nothing of it is used */
+	if (!note_name_valid(name) || !store_has_notes(s->store) ||
+		store_note_get(s->store, name, &sealed, &ignored) != E_OK)
+		return rc;
+	return err_set(e, E_SNAPSHOT_INCOMPLETE, 0,
+		"run %s made no snapshot; %s in the vault tells of it", name + strlen(NOTE_PREFIX),
+		name);
+}

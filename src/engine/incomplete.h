@@ -64,6 +64,13 @@ struct incomplete_list { /* all memory is the arena's */
 enum ecode incomplete_list_load(
 	struct session *s, struct arena *a, struct incomplete_list *out, struct err *e) must_check;
 
+/*
+ * `rc`: why `text`, where a snapshot is wanted, names none.  When it is the id of a run that was not finished, or the
+ * name of its record, that is said instead: E_SNAPSHOT_INCOMPLETE.  "…:folder" is cut.  Otherwise `rc`, `e` as they are.
+ */
+enum ecode incomplete_named(
+	struct session *s, const char *text, enum ecode rc, struct err *e) must_check;
+
 /* The record's text, for the tests: any bytes.  refuses: E_JSON_*, E_INCOMPLETE_FORMAT, E_LIMIT */
 enum ecode incomplete_parse(const void *json, size_t len, struct arena *a, struct incomplete *out,
 	struct err *e) must_check;

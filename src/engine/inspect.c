@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "engine/incomplete.h"
 #include "repo/reader.h"
 
 /* Names, attributes and content lists of one directory. */
@@ -229,7 +230,7 @@ cat_object(struct session *s, enum okind kind, const char *id_text, struct buf *
 
 	rc = vault_find(s->vault, kind, id_text, &name.id, e);
 	if (rc != E_OK)
-		return rc;
+		return kind == O_SNAPSHOT ? incomplete_named(s, id_text, rc, e) : rc;
 	if (kind == O_PACK || kind == O_KEY)
 		return store_get_all(s->store, &name, out, e);
 	rc = vault_load(s->vault, s->own, kind, &name.id, &text, e);
@@ -285,7 +286,7 @@ cat_tree(struct session *s, const char *id_text, struct buf *out, struct err *e)
 	if (rc == E_OK)
 		rc = snapshot_select(&list, NULL, id_text, &a, &snap, &sub, e);
 	if (rc != E_OK)
-		return rc;
+		return incomplete_named(s, id_text, rc, e);
 	tree = snap->tree;
 	if (sub != NULL)
 		rc = inspect_subtree(s, &snap->tree, sub, &tree, e);

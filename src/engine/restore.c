@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "engine/incomplete.h"
 #include "engine/inspect.h"
 #include "os/io.h"
 
@@ -235,6 +236,8 @@ choose(struct restore *r, struct err *e)
 		return e->code;
 	}
 	rc = snapshot_select(&list, r->args->filter, text, &r->arena, &snap, &sub, e);
+	if (rc != E_OK)
+		rc = incomplete_named(s, text, rc, e);
 	if (rc == E_OK && index_blob_count(s->index) == 0)
 		rc = session_load_index(s, e);
 	if (rc != E_OK)

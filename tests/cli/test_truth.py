@@ -477,6 +477,12 @@ class Rows:
 
     def of_others(self):
         self.renew()
+        unfinished = "20260102T030405Z-0badcafe"  # a run, and no snapshot (D-4, DV-08)
+        (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
+        for command, words in {"backup": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
+                               "restore": [".incomplete-" + unfinished, "--target", "out"], "cat": ["snapshot", unfinished]}.items():
+            self.t.row(command, 45, 4555, "a run that was not finished", words=words)
+        self.renew()
         self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])
         self.t.row("ls", 49, 4551, "no such snapshot", words=["0123456789"])
         self.t.row("cat", 49, 4554, "no such object", words=["blob", "0" * 64])

@@ -817,6 +817,37 @@ test_far_from_a_checkpoint_none_is_taken(void **state)
 	bench_close(&b);
 }
 
+/* An incomplete run is never taken for a snapshot (DV-08). */
+static void
+test_asked_for_as_a_snapshot(void **state)
+{
+	static const char *const texts[] = { "first", ".incomplete-first", "first:src" };
+	struct restore_result result;
+	struct restore_args args = { .run_id = "restore-1" };
+	struct session s;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b, 0);
+	interrupt(&b, "first", ALL_BYTES * 3 / 4);
+	args.dest = b.out;
+	fresh_ears(&b);
+	open_session(&s, os_posix(), b.vault, TEST_PASSWORD, 0, SESSION_SHARED, &b.h);
+	for (unsigned i = 0; i < 3; i++) {
+		args.snapshot = texts[i];
+		assert_int_equal(restore_run(&s, &args, &result, &b.e), E_SNAPSHOT_INCOMPLETE);
+		restore_result_done(&result);
+	}
+	args.snapshot = "second";
+	assert_int_not_equal(restore_run(&s, &args, &result, &b.e), E_SNAPSHOT_INCOMPLETE);
+	restore_result_done(&result);
+	assert_int_equal(session_close(&s, &b.e), E_OK);
+	assert_true(access(b.out, F_OK) != 0);
+	b.args.parent = "first";
+	assert_int_equal(run(&b, "again"), E_SNAPSHOT_INCOMPLETE);
+	bench_close(&b);
+}
+
 static void
 test_run_without_a_name(void **state)
 {
@@ -854,6 +885,7 @@ main(void)
 		cmocka_unit_test(test_dry_run_writes_nothing),
 		cmocka_unit_test(test_checkpoints_are_paid_by_reading),
 		cmocka_unit_test(test_far_from_a_checkpoint_none_is_taken),
+		cmocka_unit_test(test_asked_for_as_a_snapshot),
 		cmocka_unit_test(test_run_without_a_name),
 	};
 
