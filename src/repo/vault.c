@@ -219,10 +219,49 @@ refuse_existing(struct store *st, struct err *e)
 		return err_set(e, E_VAULT_EXISTS, 0, "config is there already");
 	if (rc != E_STORE_ABSENT)
 		return rc;
-	rc = refuse_any(st, O_KEY, e);
+	rc = refuse_any(st, O_SNAPSHOT, e);
 	if (rc == E_OK)
-		rc = refuse_any(st, O_SNAPSHOT, e);
+		rc = refuse_any(st, O_INDEX, e);
+	if (rc == E_OK)
+		rc = refuse_any(st, O_PACK, e);
 	return rc;
+}
+
+/*
+ * A key file alone, nothing sealed by it: an init that was killed before it
+ * wrote config.  Whoever has its password goes on from there; a second key
+ * beside it would shadow the new one.  *keys stays NULL when there is none.
+ */
+static enum ecode
+find_half_made(const struct os *os, struct store *st, struct slice password, struct keyring **keys,
+	struct id *key, struct err *e)
+{
+	struct err why = { 0 };
+	enum ecode rc = keys_find(os, st, password, NULL, keys, key, &why);
+
+	if (rc == E_OK || rc == E_KEY_NONE)
+		return E_OK;
+	if (rc == E_KEY_WRONG || rc == E_KEY_DAMAGED || rc == E_KEY_LIMIT || rc == E_KDF_PARAMS)
+		return err_set(e, E_VAULT_EXISTS, why.sys,
+			"keys/ holds what an unfinished init left, and this password does not open "
+			"it (%s)",
+			why.detail);
+	if (e != NULL)
+		*e = why;
+	return rc;
+}
+
+/* Found, not written by us: it may not have reached the disk, and config must never be there without it. */
+static enum ecode
+secure_key(struct store *st, const struct id *key, struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(SMALL_OBJECT_MAX_BYTES);
+	const struct oname name = { O_KEY, *key };
+	struct slice part;
+	enum ecode rc = store_get_all(st, &name, &text, e);
+
+	part = buf_slice(&text);
+	return rc == E_OK ? store_put(st, &name, &part, 1, e) : rc;
 }
 
 static enum ecode
@@ -293,7 +332,27 @@ undo_init(struct store *st, const struct id *key, bool config_doubtful, struct e
 	if (config_doubtful && eraser_erase(&eraser, &config_name, NULL) != E_OK)
 		err_note(e, "config may be left behind");
 	else if (eraser_erase(&eraser, &name, NULL) != E_OK)
-		err_note(e, "a key file is left behind in keys/");
+		err_note(e, "a key file is left behind in keys/; the same init goes on from there");
+}
+
+/* The master key and its file, durable: new ones, or those of an init that did not end. */
+static enum ecode
+init_keys(const struct os *os, struct store *st, const struct vault_init_args *args,
+	struct keyring **keys, struct id *key, struct err *e)
+{
+	const struct kdf_params *params = args->params != NULL ? args->params : &KEYS_KDF_DEFAULT;
+	enum ecode rc = find_half_made(os, st, args->password, keys, key, e);
+	bool found = *keys != NULL;
+
+	if (rc == E_OK && !found)
+		rc = keyring_generate(os, keys, e);
+	if (rc == E_OK)
+		rc = store_prepare(st, e);
+	if (rc == E_OK && found)
+		rc = secure_key(st, key, e);
+	else if (rc == E_OK)
+		rc = keys_add(os, st, *keys, args->password, params, NULL, key, e);
+	return rc;
 }
 
 enum ecode
@@ -301,7 +360,6 @@ vault_init(const struct os *os, struct store *st, const struct vault_init_args *
 	struct id *repo_id, struct err *e)
 {
 	autoclean(keyring_close) struct keyring *keys = NULL;
-	const struct kdf_params *params = args->params != NULL ? args->params : &KEYS_KDF_DEFAULT;
 	struct config c = { 0 };
 	struct id key;
 	enum ecode rc = choose_config(os, args, &c, e);
@@ -309,11 +367,7 @@ vault_init(const struct os *os, struct store *st, const struct vault_init_args *
 	if (rc == E_OK)
 		rc = refuse_existing(st, e);
 	if (rc == E_OK)
-		rc = keyring_generate(os, &keys, e);
-	if (rc == E_OK)
-		rc = store_prepare(st, e);
-	if (rc == E_OK)
-		rc = keys_add(os, st, keys, args->password, params, NULL, &key, e);
+		rc = init_keys(os, st, args, &keys, &key, e);
 	if (rc != E_OK)
 		return rc;
 	rc = put_config(os, st, keys, &c, e);

@@ -29,9 +29,11 @@ struct vault_init_args {
 };
 /*
  * Make a new vault: directories, key file, config last.  Refuses with
- * E_VAULT_EXISTS when config, any key or any snapshot exists.
+ * E_VAULT_EXISTS when config, any snapshot, index or pack exists.  A key file
+ * without any of them is an init that was cut off: it is finished with that
+ * key, or refused (E_VAULT_EXISTS) when the password does not open it.
  * Promise: a refusal leaves no openable vault; what was written by this call
- * is removed again where possible, and repeating the call works (a leftover key file is named by E_VAULT_EXISTS).
+ * is removed again where possible, and repeating the call works.
  */
 enum ecode vault_init(const struct os *os, struct store *st, const struct vault_init_args *args,
 	struct id *repo_id, struct err *e) must_check;

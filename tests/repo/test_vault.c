@@ -215,6 +215,12 @@ nothing_existing_is_overwritten(void **state)
 	empty_store(f);
 	shim_fill(f->mem, O_SNAPSHOT, &id, text_of("s"));
 	assert_int_equal(init_again(f, 2, 0), E_VAULT_EXISTS);
+	empty_store(f);
+	shim_fill(f->mem, O_INDEX, &id, text_of("i"));
+	assert_int_equal(init_again(f, 2, 0), E_VAULT_EXISTS);
+	empty_store(f);
+	shim_fill(f->mem, O_PACK, &id, text_of("p"));
+	assert_int_equal(init_again(f, 2, 0), E_VAULT_EXISTS);
 	assert_int_equal(f->shim.puts, 0);
 }
 
@@ -258,6 +264,29 @@ a_refused_init_leaves_nothing_and_repeats(void **state)
 			assert_int_equal(try_open(f, "pw"), E_OK);
 		}
 	}
+}
+
+/* Killed between key and config: the same password finishes it, no second key is made, another password is refused. */
+static void
+an_init_that_was_cut_off_is_finished(void **state)
+{
+	struct fixture *f = *state;
+	autoclean(keyring_close) struct keyring *keys = NULL;
+	struct id key;
+
+	assert_int_equal(keyring_generate(&f->ros.os, &keys, NULL), E_OK);
+	assert_int_equal(
+		keys_add(&f->ros.os, f->mem, keys, text_of("other"), &cheap, NULL, &key, NULL),
+		E_OK);
+	assert_int_equal(init_again(f, 2, 0), E_VAULT_EXISTS);
+	assert_int_equal(f->shim.puts, 0);
+	empty_store(f);
+	assert_int_equal(
+		keys_add(&f->ros.os, f->mem, keys, text_of("pw"), &cheap, NULL, &key, NULL), E_OK);
+	assert_int_equal(init_again(f, 2, 0), E_OK);
+	assert_int_equal(f->shim.puts, 2); /* the key again, it may not be durable; then config */
+	assert_int_equal(count(f, O_KEY), 1);
+	assert_int_equal(try_open(f, "pw"), E_OK);
 }
 
 static void
@@ -531,6 +560,7 @@ main(void)
 		RUN(nothing_existing_is_overwritten),
 		RUN(odd_versions_and_polynomials_are_not_made),
 		RUN(a_refused_init_leaves_nothing_and_repeats),
+		RUN(an_init_that_was_cut_off_is_finished),
 		RUN(every_refused_random_call_is_told),
 		RUN(no_config_is_no_vault),
 		RUN(no_keys_is_told),
