@@ -167,7 +167,25 @@ synced_flag(struct local_store *l, const struct oname *name)
 	return name->kind == O_PACK ? &l->pack_synced[name->id.b[0]] : &l->kind_synced[name->kind];
 }
 
-/* Once per directory and process: the directory's own name is durable. */
+/*
+ * A snapshot needs index files that another run may have written and, killed,
+ * not secured: they were there to be read, which proves nothing about a power
+ * cut.  This run wrote none if everything was in them, so it syncs them here.
+ */
+static enum ecode
+sync_indexes(struct local_store *l, int root, struct err *e)
+{
+	struct err why = { 0 };
+	enum ecode rc = sync_dir(l, root, okind_dir(O_INDEX), &why);
+
+	if (rc == E_OK || why.sys == ENOENT)
+		return E_OK;
+	if (e != NULL)
+		*e = why;
+	return rc;
+}
+
+/* Once per directory and process: the directory's own name is durable, and what its objects refer to. */
 static enum ecode
 sync_parents(struct local_store *l, int root, const struct oname *name, struct err *e)
 {
@@ -181,6 +199,8 @@ sync_parents(struct local_store *l, int root, const struct oname *name, struct e
 		return E_OK;
 	if (name->kind == O_PACK)
 		rc = sync_dir(l, root, "data", e);
+	else if (name->kind == O_SNAPSHOT)
+		rc = sync_indexes(l, root, e);
 	if (rc == E_OK)
 		rc = sync_dir(l, root, ".", e);
 	if (rc != E_OK)
@@ -529,6 +549,31 @@ cut_to_parent(char *path)
 	return true;
 }
 
+/*
+ * Directories that were found may be as new as ours: made by an init that was
+ * killed before its fsync, or by hand.  Their names too, up to the mount point;
+ * one that may not be opened was made by somebody else long ago.
+ */
+static enum ecode
+sync_found(struct local_store *l, char *path, uint64_t dev, struct err *e)
+{
+	struct os_meta meta = { .dev = dev };
+	enum ecode rc = E_OK;
+
+	while (rc == E_OK && cut_to_parent(path)) {
+		int sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
+
+		if (sys < 0)
+			return local_write_refusal(l, sys, "stat", path, e);
+		if (meta.dev != dev)
+			return E_OK;
+		rc = sync_dir(l, AT_FDCWD, path, e);
+		if (rc == E_STORE_RDONLY)
+			return E_OK;
+	}
+	return rc;
+}
+
 /* Make the vault's own directory and what is missing above it, and make those names durable. */
 static enum ecode
 make_root(struct local_store *l, struct err *e)
@@ -553,7 +598,7 @@ make_root(struct local_store *l, struct err *e)
 	(void)snprintf(path, sizeof(path), "%s", l->dir);
 	for (unsigned i = 0; rc == E_OK && i < missing && cut_to_parent(path); i++)
 		rc = sync_dir(l, AT_FDCWD, path, e);
-	return rc;
+	return rc == E_OK ? sync_found(l, path, meta.dev, e) : rc;
 }
 
 /* The five directories and all of data/xx, then their names made durable. */
