@@ -51,6 +51,8 @@ struct flow {
 	atomic_bool stopping; /* code != E_OK; written under the lock */
 	enum ecode code;
 	struct err err;
+	enum ecode (*ask)(void *arg, struct err *e); /* NULL: nobody watches */
+	void *ask_arg;
 	struct worker workers[]; /* at least one: the serial twin's */
 };
 
@@ -219,6 +221,22 @@ stop_locked(struct flow *f, enum ecode code, const struct err *why)
 	drop_waiting(f);
 }
 
+/* Without the lock.  After a refusal the task is gone all the same. */
+static enum ecode
+ask_and_run(struct flow *f, struct worker *w, struct flow_task *task, struct err *e)
+{
+	enum ecode rc = f->ask == NULL ? E_OK : f->ask(f->ask_arg, e);
+
+	if (rc != E_OK) {
+		task->drop(task);
+		return rc;
+	}
+	w->depth++;
+	rc = task->run(task, w->index, e);
+	w->depth--;
+	return rc;
+}
+
 /* Run a task taken from the list.  Called and left with the lock held. */
 static void
 run_task(struct flow *f, struct worker *w, struct flow_task *task)
@@ -229,9 +247,7 @@ run_task(struct flow *f, struct worker *w, struct flow_task *task)
 
 	unlock(f);
 	e.code = E_OK; /* a refusal that forgets to tell why gets a plain text */
-	w->depth++;
-	rc = task->run(task, w->index, &e);
-	w->depth--;
+	rc = ask_and_run(f, w, task, &e);
 	lock(f);
 	if (rc != E_OK)
 		stop_locked(f, rc, &e);
@@ -418,6 +434,15 @@ flow_stop(struct flow *f, enum ecode code, const struct err *why)
 	invariant(code != E_OK);
 	lock(f);
 	stop_locked(f, code, why);
+	unlock(f);
+}
+
+void
+flow_watch(struct flow *f, enum ecode (*ask)(void *arg, struct err *e), void *arg)
+{
+	lock(f);
+	f->ask = ask;
+	f->ask_arg = arg;
 	unlock(f);
 }
 

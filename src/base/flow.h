@@ -47,6 +47,11 @@ void flow_stop(struct flow *f, enum ecode code, const struct err *why);
 bool flow_stopping(struct flow *f);
 /* Wait until no task is left, then the first refusal.  The flow can be used again when E_OK. */
 enum ecode flow_finish(struct flow *f, struct err *e) must_check;
+/*
+ * Before each task `ask` is called, from any thread: a refusal becomes the flow's result and the task is dropped.  To be
+ * set before the first task; cheap, as it is asked often.
+ */
+void flow_watch(struct flow *f, enum ecode (*ask)(void *arg, struct err *e), void *arg);
 /* Ends the threads; drops what was never run.  NULL is fine. */
 void flow_close(struct flow **f);
 

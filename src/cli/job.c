@@ -337,6 +337,9 @@ tell_rest(struct job *j)
 			bytes_text(atomic_load(&j->progress.done_bytes), bytes));
 
 	job_warn(j, text);
+	if (j->problems.total > 0)
+		job_warn(j, cli_text(j->cli, "failed before the interruption: %" PRIu64 " paths",
+				    j->problems.total));
 	if (atomic_load(&j->progress.totals_final) && total >= done)
 		job_warn(j, cli_text(j->cli, "remaining: %" PRIu64 " items", total - done));
 	else

@@ -466,9 +466,9 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 		rec->parent == NULL ? "no parent snapshot" : "compared with a parent snapshot");
 	atomic_store(&l->progress->phase, PHASE_WORK);
 	rc = b->args->stdin_name != NULL ? run_stdin(b, rec, e) : run_targets(b, rec, e);
-	atomic_store(&l->progress->totals_final, true);
 	if (rc != E_OK)
-		return rc;
+		return rc; /* what remains is not known then */
+	atomic_store(&l->progress->totals_final, true);
 	atomic_store(&l->progress->phase, PHASE_COMMIT);
 	rc = commit_flush(b->commit, b->s->own, e);
 	commit_totals(b->commit, &out->totals);
@@ -497,6 +497,18 @@ record_begin(struct backup *b, struct record *rec, struct err *e)
 	return rc;
 }
 
+/* Packs still to be written may take minutes on a slow store: an interruption does not wait for them. */
+static enum ecode
+before_put(void *arg, uint64_t bytes, struct err *e)
+{
+	struct backup *b = arg;
+	enum ecode rc = E_OK;
+
+	if (atomic_load(&b->s->listener->progress->phase) == PHASE_COMMIT)
+		rc = session_go_on(b->s, e);
+	return rc == E_OK ? gate_space(arg, bytes, e) : rc;
+}
+
 static enum ecode
 run_recorded(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
 {
@@ -507,7 +519,7 @@ run_recorded(struct backup *b, struct record *rec, struct backup_result *out, st
 		.compression = b->s->compression,
 		.lock = b->s->lock,
 		.dry_run = args->dry_run,
-		.before_put = gate_space,
+		.before_put = before_put,
 		.before_put_arg = b,
 	};
 	enum ecode rc = record_begin(b, rec, e);

@@ -281,8 +281,10 @@ children_alloc(struct dir_job *job, size_t n, struct err *e)
 enum ecode
 list_directory(struct dir_job *job, struct err *e)
 {
+	const struct walk_ask ask = { .ask = session_go_on, .arg = job->b->s };
 	struct walk_list list = { 0 };
-	enum ecode rc = walk_dir(job->b->s->os, job->fd, job->path, &job->arena, &list, e);
+	enum ecode rc =
+		walk_dir_asking(job->b->s->os, job->fd, job->path, &ask, &job->arena, &list, e);
 
 	if (rc == E_OK)
 		rc = children_alloc(job, list.n, e);

@@ -92,18 +92,30 @@ scan_entry(struct scan_walk *w, const struct scan_dir *d, const struct walk_entr
 	return push_dir(w, path, abs, d->dev, e);
 }
 
+/* Only the estimate is lost; nobody hears of this refusal. */
+static enum ecode
+scan_go_on(void *arg, struct err *e)
+{
+	struct scan *scan = arg;
+
+	if (atomic_load(&scan->stop))
+		return err_set(e, E_FLOW_STOPPED, 0, "counting ahead");
+	return session_go_on(scan->b->s, e);
+}
+
 static enum ecode
 scan_one(struct scan_walk *w, const struct scan_dir *d, struct err *e)
 {
 	const struct os *os = w->scan->b->s->os;
 	autoclean(arena_done) struct arena a = arena_limit(BACKUP_DIR_ARENA_BYTES);
+	const struct walk_ask ask = { .ask = scan_go_on, .arg = w->scan };
 	struct walk_list list = { 0 };
 	int fd = -1;
 	enum ecode rc = walk_open_dir(os, AT_FDCWD, d->path, false, &fd, e);
 
 	if (rc != E_OK)
 		return E_OK; /* not counted; too long a path, or not readable */
-	rc = walk_dir(os, fd, d->path, &a, &list, e);
+	rc = walk_dir_asking(os, fd, d->path, &ask, &a, &list, e);
 	io_close(os, &fd);
 	if (rc != E_OK)
 		return rc == E_NOMEM ? rc : E_OK;
@@ -150,7 +162,7 @@ scan_run(struct flow_task *task, unsigned worker, struct err *e)
 	enum ecode rc = scan_targets(&w, e);
 
 	(void)worker;
-	while (rc == E_OK && w.waiting != NULL && !atomic_load(&scan->stop)) {
+	while (rc == E_OK && w.waiting != NULL && scan_go_on(scan, e) == E_OK) {
 		const struct scan_dir *d = w.waiting;
 
 		w.waiting = d->next;

@@ -578,16 +578,18 @@ job_run(struct flow_task *task, unsigned worker, struct err *e)
 	struct file_batch *mine;
 	enum ecode rc = E_OK;
 
-	if (b->s->listener->stop(b->s->listener->arg))
-		return err_set(e, E_INTERRUPTED, 0, "stopped at %s", job->path);
 	checkpoint_poll(b);
 	rc = job_list(job, e);
 	if (rc != E_OK)
 		return job_lost(job, w, e);
 	rc = load_older(job, w, e);
 	match_older(job);
-	for (uint32_t i = 0; rc == E_OK && i < job->n; i++)
-		rc = plan_child(&plan, i, e);
+	for (uint32_t i = 0; rc == E_OK && i < job->n; i++) {
+		if (i % WALK_ASK_EVERY == WALK_ASK_EVERY - 1)
+			rc = session_go_on(b->s, e);
+		if (rc == E_OK)
+			rc = plan_child(&plan, i, e);
+	}
 	if (rc != E_OK)
 		return rc;
 	atomic_store(&job->pending, plan.waiting + 1);

@@ -30,6 +30,12 @@ restore_asked_to_stop(struct restore *r, struct err *e)
 	return err_set(e, E_INTERRUPTED, 0, "the destination %s is as it was", r->args->dest);
 }
 
+static enum ecode
+ask_to_stop(void *restore, struct err *e)
+{
+	return restore_asked_to_stop(restore, e);
+}
+
 /* Written backwards, because a directory knows its parent only: no recursion, no second buffer. */
 enum ecode
 restore_path(const struct restore_dir *d, const char *name, struct buf *out, struct err *e)
@@ -537,11 +543,14 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 	enum ecode rc;
 
 	*out = (struct restore_result){ 0 };
+	flow_watch(
+		s->flow, ask_to_stop, &r); /* its refusal says that the destination is as it was */
 	rc = open_workers(&r, e);
 	if (rc == E_OK)
 		rc = hasher_open(&r.art.hasher, e);
 	if (rc == E_OK)
 		rc = work(&r, e);
+	flow_watch(s->flow, session_go_on, s);
 	sum_verified(&r);
 	rc = summarise(&r, rc, e);
 	give_result(&r, rc, e);

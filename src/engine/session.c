@@ -35,6 +35,18 @@ session_stopped(void *arg)
 	return l->stop(l->arg);
 }
 
+enum ecode
+session_go_on(void *session, struct err *e)
+{
+	const struct session *s = session;
+	const struct listener *l = s->listener;
+
+	if (!l->stop(l->arg))
+		return E_OK;
+	return err_set(e, E_INTERRUPTED, 0, "stopped while %s",
+		phase_text((enum phase)atomic_load(&l->progress->phase)));
+}
+
 static enum ecode
 open_codecs(struct session *s, enum compression compression, struct err *e)
 {
@@ -104,6 +116,7 @@ open_parts(struct session *s, const struct session_args *args, struct err *e)
 		rc = flow_open(&s->flow, s->threads, FLOW_LIFO, s->flow_bytes, e);
 	if (rc != E_OK)
 		return rc;
+	flow_watch(s->flow, session_go_on, s);
 	s->workers = flow_workers(s->flow);
 	rc = open_codecs(s, args->compression, e);
 	if (rc == E_OK)

@@ -53,6 +53,11 @@ struct session {
 #define SESSION_NOTE_STALE_STAYS "stale_lock_stays"
 enum ecode session_open(
 	struct session *s, const struct session_args *args, struct err *e) must_check;
+/*
+ * E_OK, or E_INTERRUPTED once the listener says stop: asked before each task of the flow, and to be asked in whatever may
+ * take more than a moment.  `session` is a struct session; cheap, any thread.
+ */
+enum ecode session_go_on(void *session, struct err *e) must_check;
 enum ecode session_load_index(struct session *s, struct err *e) must_check;
 /* Releases the lock (a refusal of that is returned) and everything else.  Fine on a zeroed session. */
 enum ecode session_close(struct session *s, struct err *e) must_check;

@@ -136,7 +136,14 @@ walk_open_file(const struct os *os, int dir, const char *name, int *fd, struct e
 }
 
 static enum ecode
-read_records(const struct os *os, int fd, const char *path, struct buf *raw, struct err *e)
+go_on(const struct walk_ask *ask, struct err *e)
+{
+	return ask == NULL ? E_OK : ask->ask(ask->arg, e);
+}
+
+static enum ecode
+read_records(const struct os *os, int fd, const char *path, const struct walk_ask *ask,
+	struct buf *raw, struct err *e)
 {
 	enum ecode rc = buf_reserve(raw, DENTS_STEP_BYTES, e);
 	ssize_t got = 1;
@@ -149,6 +156,8 @@ read_records(const struct os *os, int fd, const char *path, struct buf *raw, str
 			return walk_refusal(e, (int)got, "getdents", path);
 		raw->len += (size_t)got;
 		if (got > 0)
+			rc = go_on(ask, e);
+		if (rc == E_OK && got > 0)
 			rc = buf_reserve(raw, DENTS_STEP_BYTES, e);
 	}
 	return rc;
@@ -271,9 +280,11 @@ stat_one(const struct os *os, int fd, struct walk_entry *w)
 }
 
 static enum ecode
-stat_all(const struct os *os, int fd, struct walk_entry *v, size_t n, struct err *e)
+stat_all(const struct os *os, int fd, const struct walk_ask *ask, struct walk_entry *v, size_t n,
+	struct err *e)
 {
 	struct ino_key *order;
+	enum ecode rc = E_OK;
 
 	if (n < INODE_ORDER_MIN) {
 		for (size_t i = 0; i < n; i++)
@@ -286,10 +297,14 @@ stat_all(const struct os *os, int fd, struct walk_entry *v, size_t n, struct err
 	for (size_t i = 0; i < n; i++)
 		order[i] = (struct ino_key){ .ino = v[i].meta.ino, .at = i };
 	qsort(order, n, sizeof(*order), cmp_ino);
-	for (size_t i = 0; i < n; i++)
-		stat_one(os, fd, &v[order[i].at]);
+	for (size_t i = 0; rc == E_OK && i < n; i++) {
+		if (i % WALK_ASK_EVERY == WALK_ASK_EVERY - 1)
+			rc = go_on(ask, e);
+		if (rc == E_OK)
+			stat_one(os, fd, &v[order[i].at]);
+	}
 	free(order);
-	return E_OK;
+	return rc;
 }
 
 static void
@@ -332,26 +347,33 @@ fill(const struct buf *raw, size_t n, size_t bytes, struct arena *a, struct walk
 }
 
 enum ecode
-walk_dir(const struct os *os, int fd, const char *path_for_messages, struct arena *a,
-	struct walk_list *out, struct err *e)
+walk_dir_asking(const struct os *os, int fd, const char *path_for_messages,
+	const struct walk_ask *ask, struct arena *a, struct walk_list *out, struct err *e)
 {
 	autoclean(buf_done) struct buf raw = buf_limit(DENTS_MAX_BYTES);
 	struct walk_list list = { .n = 0 };
 	size_t n = 0, bytes = 0;
 	enum ecode rc;
 
-	rc = read_records(os, fd, path_for_messages, &raw, e);
+	rc = read_records(os, fd, path_for_messages, ask, &raw, e);
 	if (rc == E_OK)
 		rc = measure(&raw, path_for_messages, &n, &bytes, e);
 	if (rc == E_OK)
 		rc = fill(&raw, n, bytes, a, &list, e);
 	if (rc == E_OK)
-		rc = stat_all(os, fd, list.v, list.n, e);
+		rc = stat_all(os, fd, ask, list.v, list.n, e);
 	if (rc != E_OK)
 		return rc;
 	drop_vanished(&list);
 	*out = list;
 	return E_OK;
+}
+
+enum ecode
+walk_dir(const struct os *os, int fd, const char *path_for_messages, struct arena *a,
+	struct walk_list *out, struct err *e)
+{
+	return walk_dir_asking(os, fd, path_for_messages, NULL, a, out, e);
 }
 
 enum ecode

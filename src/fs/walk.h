@@ -29,6 +29,15 @@ enum ecode walk_open_dir(const struct os *os, int parent, const char *name, bool
  */
 enum ecode walk_dir(const struct os *os, int fd, const char *path_for_messages, struct arena *a,
 	struct walk_list *out, struct err *e) must_check;
+/* The same, and asks now and then whether to go on: a directory of millions takes minutes.  Also: what `ask` refuses */
+#define WALK_ASK_EVERY 1024 /* names; some milliseconds from a cache, seconds from a disk */
+struct walk_ask {
+	enum ecode (*ask)(void *arg, struct err *e);
+	void *arg;
+};
+enum ecode walk_dir_asking(const struct os *os, int fd, const char *path_for_messages,
+	const struct walk_ask *ask, struct arena *a, struct walk_list *out,
+	struct err *e) must_check;
 /* Open a file for reading without following a link, without touching atime where allowed.  E_SRC_* */
 enum ecode walk_open_file(
 	const struct os *os, int dir, const char *name, int *fd, struct err *e) must_check;

@@ -641,6 +641,66 @@ test_ping_pong(void **state)
 	shared_close(&s);
 }
 
+/* ---- a flow that is watched ---- */
+
+struct watch {
+	atomic_uint asked;
+	unsigned patience; /* so often the answer is to go on */
+};
+
+static enum ecode
+watch_ask(void *arg, struct err *e)
+{
+	struct watch *w = arg;
+
+	if (atomic_fetch_add(&w->asked, 1) < w->patience)
+		return E_OK;
+	return err_set(e, E_INTERRUPTED, 0, "enough");
+}
+
+/* Every task is either run or dropped, and the watcher's own words are the result. */
+static void
+test_watch_ends_the_work(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNTS; i++) {
+		struct watch w = { .patience = 10 };
+		struct shared s;
+		struct err e;
+
+		shared_open(&s, thread_counts[i], FLOW_FIFO, NO_LIMIT);
+		flow_watch(s.flow, watch_ask, &w);
+		for (unsigned n = 0; n < 500; n++) {
+			count_load(&s, 1);
+			flow_add(s.flow, &item_new(&s, count_run, n, 1)->task);
+		}
+		assert_int_equal(flow_finish(s.flow, &e), E_INTERRUPTED);
+		assert_string_equal(e.detail, "enough");
+		assert_int_equal(atomic_load(&s.ran), 10);
+		assert_int_equal(atomic_load(&s.dropped), 490);
+		assert_int_equal(atomic_load(&s.load), 0);
+		shared_close(&s);
+	}
+}
+
+static void
+test_watch_inside_tree(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNTS; i++) {
+		struct watch w = { .patience = 100 };
+		struct shared s;
+
+		shared_open(&s, thread_counts[i], FLOW_LIFO, 50);
+		flow_watch(s.flow, watch_ask, &w);
+		add_tree(&s, 6, 4, 10);
+		assert_int_equal(finish(&s), E_INTERRUPTED);
+		assert_int_equal(atomic_load(&s.ran), 100);
+		assert_int_equal(atomic_load(&s.load), 0);
+		shared_close(&s);
+	}
+}
+
 int
 main(void)
 {
@@ -665,6 +725,8 @@ main(void)
 		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_refusal_inside_tree),
 		cmocka_unit_test(test_ping_pong),
+		cmocka_unit_test(test_watch_ends_the_work),
+		cmocka_unit_test(test_watch_inside_tree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,6 +271,52 @@ a_partial_listing_is_never_given(void **state)
 	}
 }
 
+struct patience {
+	unsigned asked, until; /* asked so often, it says stop */
+};
+
+static enum ecode
+lose_patience(void *arg, struct err *e)
+{
+	struct patience *p = arg;
+
+	return ++p->asked < p->until ? E_OK : err_set(e, E_INTERRUPTED, 0, "enough");
+}
+
+/* Between two reads of the directory, and between two thousand questions for a file: wherever it stops, nothing is given. */
+static void
+a_long_listing_may_be_stopped_anywhere(void **state)
+{
+	const struct fixture *f = *state;
+	unsigned stops = 0;
+
+	for (unsigned i = 0; i < 3 * WALK_ASK_EVERY; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "file %u", i);
+		fixture_file(f, name, "");
+	}
+	for (unsigned until = 1;; until++) {
+		autoclean(arena_done) struct arena a = arena_limit(LIST_ARENA);
+		struct patience p = { .until = until };
+		const struct walk_ask ask = { .ask = lose_patience, .arg = &p };
+		struct walk_list list = { .n = 77 };
+		struct err e = { .code = E_OK };
+		enum ecode rc;
+
+		assert_int_equal(lseek(f->fd, 0, SEEK_SET), 0);
+		rc = walk_dir_asking(os_posix(), f->fd, f->dir, &ask, &a, &list, &e);
+		if (rc == E_OK) {
+			assert_int_equal(list.n, 3 * WALK_ASK_EVERY);
+			break;
+		}
+		expect_code(rc, E_INTERRUPTED, &e);
+		assert_int_equal(list.n, 77);
+		stops++;
+	}
+	assert_true(stops >= 4); /* one for a read at least, three for the files */
+}
+
 static void
 a_name_told_twice_is_listed_once(void **state)
 {
@@ -469,6 +515,8 @@ main(void)
 			a_partial_listing_is_never_given, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
 			a_name_told_twice_is_listed_once, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_long_listing_may_be_stopped_anywhere, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
 			too_little_memory_is_refused, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
