@@ -1,6 +1,8 @@
 #include "engine/backup.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,11 @@
 #define CWD_MAX_BYTES             4096
 /* Snapshot records of a vault: 100,000 of 2 KiB. */
 #define BACKUP_RECORD_ARENA_BYTES ((size_t)1 << 30)
+
+/* A wait that is interrupted this often makes no progress. */
+#define COMMAND_INTERRUPTED_MAX 1000
+/* Questions to end, a second apart, before a command is ended by force. */
+#define COMMAND_PATIENCE        3
 
 static struct slice
 text_slice(const char *text)
@@ -204,6 +211,26 @@ put_stdin_trees(
 	return rc;
 }
 
+/*
+ * A command whose output nobody wants any more is asked to end, and made to
+ * when it does not: the signal that stopped us comes again every second
+ * (cli/signals) and wakes this wait.
+ */
+static int
+await_command(struct backup *b, int pid, bool unwanted)
+{
+	const struct listener *l = b->s->listener;
+	const struct os *os = b->s->os;
+	int status = -EINTR;
+
+	for (unsigned i = 0; status == -EINTR && i < COMMAND_INTERRUPTED_MAX; i++) {
+		if (unwanted || l->stop(l->arg))
+			(void)os->kill(os, pid, i < COMMAND_PATIENCE ? SIGTERM : SIGKILL);
+		status = os->wait(os, pid);
+	}
+	return status;
+}
+
 static enum ecode
 stdin_content(struct backup *b, struct record *rec, struct node *node, struct err *e)
 {
@@ -219,7 +246,9 @@ stdin_content(struct backup *b, struct record *rec, struct node *node, struct er
 			b->args->stdin_command[0]);
 	rc = stream_store(b, fd, &rec->arena, node, e);
 	io_close(os, &fd);
-	status = os->wait(os, pid);
+	status = await_command(b, pid, rc != E_OK);
+	if (rc == E_OK)
+		rc = session_go_on(b->s, e);
 	if (rc == E_OK && status != 0)
 		rc = err_set(e, E_STDIN_COMMAND, 0, "%s ended with %s %d",
 			b->args->stdin_command[0], status > 255 ? "signal" : "status",
