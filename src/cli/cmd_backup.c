@@ -197,6 +197,28 @@ take_gates(struct cli *cli, struct backup_words *w, struct err *e)
 }
 
 static enum ecode
+take_proof(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	static const struct {
+		const char *word;
+		enum commit_proof how;
+	} words[] = { { "presence", PROOF_PRESENCE }, { "read", PROOF_READ },
+		{ "none", PROOF_NONE } };
+	const char *text = flag_text(cli->opt, FLAG_VERIFY_AFTER);
+
+	w->args.verify_after = PROOF_PRESENCE;
+	for (size_t i = 0; text != NULL && i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(text, words[i].word) == 0) {
+			w->args.verify_after = words[i].how;
+			return E_OK;
+		}
+	}
+	if (text == NULL)
+		return E_OK;
+	return err_set(e, E_USAGE, 0, "--verify-after %s: give presence, read or none", text);
+}
+
+static enum ecode
 take_words(struct cli *cli, struct backup_words *w, struct err *e)
 {
 	const struct options *o = cli->opt;
@@ -219,10 +241,13 @@ take_words(struct cli *cli, struct backup_words *w, struct err *e)
 	if (rc == E_OK && flag_given(o, FLAG_CHECKPOINT_EVERY))
 		rc = bytes_from_person("checkpoint-every", flag_text(o, FLAG_CHECKPOINT_EVERY),
 			&args->checkpoint_bytes, e);
+
 	if (rc == E_OK)
 		rc = take_unreadable(cli, w, e);
 	if (rc == E_OK)
 		rc = take_gates(cli, w, e);
+	if (rc == E_OK)
+		rc = take_proof(cli, w, e);
 	if (rc == E_OK && flag_given(o, FLAG_TIME)) {
 		args->time_given = true;
 		rc = time_from_person(flag_text(o, FLAG_TIME), &args->time, e);
@@ -409,18 +434,24 @@ source_text(struct cli *cli, const struct backup_words *w)
 	return cli_text(cli, "%s and %zu more", w->targets.v[0], w->targets.n - 1);
 }
 
+/* The list for the report, NULL at its end; the texts stay with the result. */
+static void
+fill_safety(const struct backup_measures *m, const char *out[static BACKUP_MEASURES_MAX + 1])
+{
+	for (unsigned i = 0; i < m->n; i++)
+		out[i] = m->text[i];
+	out[m->n] = NULL;
+}
+
 static enum ecode
 run(struct cli *cli, struct backup_words *w, struct backup_result *result, struct err *e)
 {
-	static const char *const safety[] = {
-		"every sealed blob was opened and compared before it was stored",
-		"packs, then indexes, then the snapshot, each durable first", NULL
-	};
+	const char *safety[BACKUP_MEASURES_MAX + 1] = { NULL };
 	struct job_args args = { .mode = "backup",
 		.must_report = !w->args.dry_run,
 		.changes = !w->args.dry_run,
 		.kind = TICKER_BACKUP,
-		.safety = w->args.dry_run ? NULL : safety };
+		.safety = safety };
 	struct job_open_args how = { .lock = w->args.dry_run ? SESSION_NO_LOCK : SESSION_SHARED,
 		.compression = w->compression,
 		.threads = w->threads };
@@ -447,6 +478,7 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	if (rc == E_OK)
 		rc = backup_run(&s, &w->args, result, e);
 	fill_result(&job, &w->args, result);
+	fill_safety(&result->measures, safety);
 	return job_end(&job, &s, rc, e);
 }
 

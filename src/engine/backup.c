@@ -427,7 +427,10 @@ save_snapshot(struct backup *b, struct record *rec, struct backup_result *out, s
 		rc = vault_save(
 			s->vault, s->own, O_SNAPSHOT, text.p, text.len, &out->snapshot_id, e);
 	out->snapshot_made = rc == E_OK;
-	return rc;
+	if (rc != E_OK)
+		return rc;
+	backup_measure(b, "packs, then indexes, then the snapshot, each durable first");
+	return prove_snapshot(b, &out->snapshot_id, e);
 }
 
 static void
@@ -450,6 +453,7 @@ fill_result(struct backup *b, const struct record *rec, struct backup_result *ou
 	if (b->continued_from != NULL)
 		(void)snprintf(
 			out->continued_from, sizeof(out->continued_from), "%s", b->continued_from);
+	out->measures = b->measures;
 }
 
 static bool
@@ -478,8 +482,11 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 	if (lost > 0 && b->on_unreadable == UNREADABLE_REFUSE)
 		return lost_refusal(b, E_SRC_UNREADABLE, e);
 	rc = gates_after(b, rec, e);
-	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec))
-		rc = save_snapshot(b, rec, out, e);
+	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec)) {
+		rc = prove_stored(b, e);
+		if (rc == E_OK)
+			rc = save_snapshot(b, rec, out, e);
+	}
 	if (rc == E_OK && lost > 0)
 		rc = lost_refusal(b, E_PARTIAL, e);
 	return rc;
@@ -506,6 +513,8 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 		return rc;
 	b->durable = true;
 	l->note(l->arg, "backup_packs_and_indexes_durable", "");
+	if (out->totals.packs > 0)
+		backup_measure(b, "every sealed blob was opened and compared before it was stored");
 	return conclude(b, rec, out, e);
 }
 

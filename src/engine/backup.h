@@ -93,6 +93,13 @@ struct backup_args {
 	const char *program_version; /* "holdfast 0.1.0" */
 	const char *run_id;          /* for the snapshot's own record; may be NULL */
 };
+/* What guarded this run, in words for its report: only what really ran. */
+#define BACKUP_MEASURES_MAX  16U
+#define BACKUP_MEASURE_BYTES 160U /* NUL included */
+struct backup_measures {
+	unsigned n;
+	char text[BACKUP_MEASURES_MAX][BACKUP_MEASURE_BYTES];
+};
 struct backup_result {
 	bool snapshot_made; /* false: dry run, skipped, or refused */
 	struct id snapshot_id, tree;
@@ -105,10 +112,12 @@ struct backup_result {
 	char continued_from[NOTE_ID_MAX + 1]; /* run id; "": from none */
 	uint64_t files_reused, bytes_reused;  /* finished by it, unchanged, and not read again */
 	uint64_t checkpoints;                 /* taken by this run */
+	struct backup_measures measures;
 };
 /*
  * refuses: E_SRC_NONE, E_SRC_MISSING (none of the targets is there), E_SRC_UNREADABLE (after everything readable was stored, no snapshot), E_SRC_OVERLAP,
- * E_EMPTY_SNAPSHOT, E_STDIN_COMMAND, E_INTERRUPTED, those of commit.  E_PARTIAL: the snapshot was made (UNREADABLE_RECORD).
+ * E_EMPTY_SNAPSHOT, E_STDIN_COMMAND, E_INTERRUPTED, those of commit and of health_gate.  E_PARTIAL: the snapshot was
+ * made (UNREADABLE_RECORD).  E_PROOF: what was stored is not there; no snapshot, or (snapshot_made) its record is damaged.
  * The session holds a shared lock (none for a dry run).  Loads the index itself.
  */
 enum ecode backup_run(struct session *s, const struct backup_args *args, struct backup_result *out,

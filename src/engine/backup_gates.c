@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "engine/backup_internal.h"
+#include "engine/health.h"
 
 /* seconds; twice what a wrong zone or daylight saving makes of a clock */
 #define CLOCK_BEHIND_S (2 * 3600)
@@ -45,6 +46,18 @@ gate_clock(struct backup *b, const struct record *rec, struct err *e)
 		here, there, (ahead < 0 ? -ahead : ahead) / 3600, ahead < 0 ? "later" : "earlier");
 }
 
+/* A dry run writes nothing, so the vault need not be able to take it. */
+static enum ecode
+gate_health(struct backup *b, struct err *e)
+{
+	enum ecode rc = b->args->dry_run ? E_OK : health_gate(b->s, b->args->state_dir, e);
+
+	if (rc == E_OK && !b->args->dry_run)
+		backup_measure(b, "the vault's place was probed: written, synced, read back, "
+				  "renamed; its permissions looked at");
+	return rc;
+}
+
 /* The order is that of what costs least and says most. */
 enum ecode
 gates_before(struct backup *b, struct record *rec, struct err *e)
@@ -53,7 +66,10 @@ gates_before(struct backup *b, struct record *rec, struct err *e)
 
 	if (rc == E_OK)
 		rc = gate_clock(b, rec, e);
-	return rc;
+	if (rc == E_OK)
+		backup_measure(b, "vault and sources do not overlap%s",
+			b->args->accept_clock ? "" : "; the clock fits the snapshots");
+	return rc == E_OK ? gate_health(b, e) : rc;
 }
 
 enum ecode
@@ -61,6 +77,8 @@ gates_after(struct backup *b, struct record *rec, struct err *e)
 {
 	enum ecode rc = gate_band(b, rec, e);
 
+	if (rc == E_OK && b->args->accept_shrink == NULL)
+		backup_measure(b, "every source was inside its sanity band");
 	if (rc == E_OK && b->args->dry_run)
 		rc = gate_capacity_of_dry_run(b, e);
 	return rc;

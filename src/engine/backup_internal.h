@@ -208,6 +208,7 @@ struct backup {
 	struct session *s;
 	const struct backup_args *args;
 	struct commit *commit;
+	struct backup_measures measures;
 	struct meta_names *names;
 	struct worker worker[SESSION_WORKERS_MAX];
 	const char *cwd; /* absolute; NULL when it has no name: cwd_error tells why */
@@ -305,6 +306,14 @@ void estimate_tree(struct backup *b, const struct dir_job *job);
 /* Beside a running backup, in the calling thread: fills in the new content and metadata of all targets. */
 enum ecode estimate_beside(
 	struct backup *b, uint64_t *data, uint64_t *metadata, struct err *e) must_check;
+
+/* ---- backup_prove.c: what was stored is looked at again, and what guarded the run is told ---- */
+/* For the report's safety_measures: call it when the thing has been done.  From the thread of backup_run only. */
+void backup_measure(struct backup *b, const char *fmt, ...) printf_like(2, 3);
+/* Before the snapshot is written: everything this run stored, as args->verify_after asks. */
+enum ecode prove_stored(struct backup *b, struct err *e) must_check;
+/* After it was written: its own record. */
+enum ecode prove_snapshot(struct backup *b, const struct id *id, struct err *e) must_check;
 
 /* ---- backup_resume.c: the incomplete record, checkpoints, and what an interrupted run left ---- */
 /* Announces the run as incomplete and finds what an earlier one left (b->done_tree).  Commit and index are open. */

@@ -510,6 +510,7 @@ commit_close(struct commit **c)
 	free_open(old);
 	free_scratch(old);
 	pending_done(&old->pending);
+	free(old->stored.v);
 	for (unsigned i = 1; i < old->locks_made; i++)
 		(void)pthread_mutex_destroy(
 			&old->slots[(i - 1) / OPEN_PER_KIND][(i - 1) % OPEN_PER_KIND].lock);

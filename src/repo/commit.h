@@ -32,7 +32,8 @@ struct commit_totals {
 	uint64_t data_added;             /* plaintext bytes of new blobs (both kinds) */
 	uint64_t data_added_packed;      /* sealed bytes plus their header entries */
 	uint64_t packs, index_files;
-	uint64_t stored_bytes; /* bytes of all objects put */
+	uint64_t stored_bytes;                 /* bytes of all objects put */
+	uint64_t proved_objects, proved_bytes; /* by commit_prove; bytes: read again */
 };
 struct blob_added {
 	bool fresh;            /* not known before */
@@ -58,6 +59,16 @@ enum ecode commit_blob(struct commit *c, struct blob_codec *codec, enum blob_kin
 enum ecode commit_sync(struct commit *c, struct blob_codec *codec, struct err *e) must_check;
 /* The same when all is given. */
 enum ecode commit_flush(struct commit *c, struct blob_codec *codec, struct err *e) must_check;
+/*
+ * After commit_flush, before the snapshot: look again at every pack and index file this commit stored (R5, X-06).
+ * A read that fails once and then succeeds is a finding too (D-22).  `stopped` (may be NULL) is asked between pieces.
+ * refuses: E_PROOF, naming the first objects and their flaws; E_FLOW_STOPPED; E_NOMEM
+ */
+enum ecode commit_prove(struct commit *c, enum commit_proof how, bool (*stopped)(void *arg),
+	void *arg, struct err *e) must_check;
+/* The same for one object, read whole and from the medium whatever its size: for the snapshot's own record. */
+enum ecode commit_prove_one(struct vault *v, struct blob_codec *codec, const struct oname *name,
+	struct err *e) must_check;
 void commit_totals(struct commit *c, struct commit_totals *out);
 /* Any packs written so far but in no index are left as orphans; prune or the next run's check names them. */
 void commit_close(struct commit **c);

@@ -49,6 +49,16 @@ struct pending { /* packs stored and in no index file */
 	uint64_t since_ns; /* monotonic */
 };
 
+struct stored { /* what to look for again */
+	struct oname name;
+	uint64_t size;
+};
+
+struct stored_list {
+	struct stored *v;
+	size_t n, cap;
+};
+
 struct commit {
 	struct vault *v;
 	struct index *ix;
@@ -67,6 +77,7 @@ struct commit {
 	unsigned indexing;    /* index files on their way */
 	struct scratch *free_scratch;
 	struct pending pending;
+	struct stored_list stored;
 	struct commit_totals totals;
 	struct err refusal; /* code E_OK: none */
 	uint64_t chance;
@@ -94,5 +105,10 @@ void commit_drain(struct commit *c, unsigned round);
 /* An index file of every stored pack; returns when all are in one. */
 enum ecode commit_index_rest(struct commit *c, struct blob_codec *codec, struct err *e) must_check;
 void pending_done(struct pending *p);
+
+/* ---- commit_prove.c ---- */
+/* Remember an object that was put.  `lock` is held. */
+enum ecode stored_add(
+	struct stored_list *l, const struct oname *name, uint64_t size, struct err *e) must_check;
 
 #endif

@@ -74,6 +74,7 @@ publish(struct commit *c, enum okind kind, const struct id *id, const struct buf
 			c->totals.packs++;
 		else
 			c->totals.index_files++;
+		rc = stored_add(&c->stored, &name, bytes->len, e);
 		commit_give(&c->lock);
 	}
 	return rc;

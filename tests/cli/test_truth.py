@@ -19,6 +19,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -460,6 +461,30 @@ class Rows:
         self.t.row("backup", 41, 5014, "a token of something else", words=["gone", "--accept-shrink", "0.0-0123456789abcdef"])
         self.v.put(self.work / "vault", "snapshots", {"time": "2099-01-01T00:00:00Z", "tree": "1" * 64, "paths": ["/"]})
         self.t.row("backup", 44, 5013, "a clock long before the newest snapshot")
+        self.unwell()
+
+    def unwell(self):
+        """The vault's place: what changed there, and how grave it is when it lasts (DV-36, DV-53)."""
+        self.renew()
+        data = self.work / "vault/data"
+        data.chmod(0o777)
+        self.t.row("backup", 32, 5020, "a directory that everybody may write")  # twice: as text and with --json
+        self.t.row("backup", 32, 5021, "the same, for the third and fourth time")
+        data.chmod(0o700)
+        self.t.fine("backup", name="the permission is back")
+        data.chmod(0o777)
+        self.t.row("backup", 32, 5020, "again, but the count began anew")
+        self.renew()
+        elsewhere = next((p for p in ("/dev/shm", "/tmp", "/var/tmp") if os.stat(p).st_dev != os.stat(self.work).st_dev), None)
+        if elsewhere is None:
+            self.t.skip([("backup", 35)], "no second file system to put data/ on")
+            return
+        with tempfile.TemporaryDirectory(dir=elsewhere) as other:
+            shutil.copytree(data, pathlib.Path(other) / "data")
+            remove(data)
+            data.symlink_to(pathlib.Path(other) / "data")
+            self.t.row("backup", 35, 4011, "data/ lies on another file system")
+        self.renew()
 
     def of_restore(self):
         self.renew()
