@@ -30,8 +30,10 @@
 static const struct kdf_params cheap = { .n = 16, .r = 1, .p = 1 };
 
 struct fixture {
-	char dir[256], vault[300], src[300];
-	struct id tree; /* of the source, from an unharmed run */
+	char dir[256], vault[300], src[300], state[300];
+	uint64_t checkpoint_bytes; /* 0: no state directory either */
+	long stop_after;           /* questions whether to stop; 0: never */
+	struct id tree;            /* of the source, from an unharmed run */
 	struct id tree_after_edit;
 	unsigned long refused, survived, runs;
 };
@@ -90,6 +92,8 @@ run_backup(struct fault_plan p, struct backup_result *r, struct heard *h, struct
 		.target_count = 1,
 		.host = "h",
 		.username = "u",
+		.checkpoint_bytes = f.checkpoint_bytes,
+		.state_dir = f.checkpoint_bytes > 0 ? f.state : NULL,
 		.program_version = "test" };
 	struct session s;
 	enum ecode rc, closed;
@@ -100,6 +104,8 @@ run_backup(struct fault_plan p, struct backup_result *r, struct heard *h, struct
 	rc = open_harmed(&s, h, SESSION_SHARED, e);
 	if (rc != E_OK)
 		return rc;
+	if (f.stop_after > 0)
+		h->stop_after = f.stop_after;
 	rc = backup_run(&s, &args, r, e);
 	closed = session_close(&s, &late);
 	if (rc == E_OK && closed != E_OK) {
@@ -181,21 +187,40 @@ must_survive(const struct fault_plan *p)
 }
 
 static void
+for_each_nth(struct fault_plan p, void (*one)(struct fault_plan p, unsigned long *fired))
+{
+	for (p.nth = 1;; p.nth++) {
+		unsigned long fired = 0;
+
+		one(p, &fired);
+		f.runs++;
+		if (fired == 0)
+			break;
+		assert_true(p.nth < CALLS_MAX);
+	}
+}
+
+static void
 for_every_call(void (*one)(struct fault_plan p, unsigned long *fired))
 {
-	for (size_t i = 0; i < HARMS; i++) {
-		for (unsigned long n = 1;; n++) {
-			struct fault_plan p = harms[i];
-			unsigned long fired = 0;
+	for (size_t i = 0; i < HARMS; i++)
+		for_each_nth(harms[i], one);
+	print_message("# %lu runs, %lu refused, %lu survived\n", f.runs, f.refused, f.survived);
+}
 
-			p.nth = n;
-			one(p, &fired);
-			f.runs++;
-			if (fired == 0)
-				break;
-			assert_true(n < CALLS_MAX);
-		}
-	}
+/* The same with four of the harms: where one run is many calls. */
+static void
+for_some_calls(void (*one)(struct fault_plan p, unsigned long *fired))
+{
+	static const struct fault_plan some[] = {
+		{ .error = EIO },
+		{ .error = ENOSPC, .forever = true },
+		{ .error = EACCES },
+		{ .mode = FAULT_SHORT_ONE },
+	};
+
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)
+		for_each_nth(some[i], one);
 	print_message("# %lu runs, %lu refused, %lu survived\n", f.runs, f.refused, f.survived);
 }
 
@@ -351,6 +376,63 @@ test_incremental_backup(void **state)
 	f.tree_after_edit = r.tree;
 	for_every_call(next_backup);
 	assert_true(f.refused > 100);
+}
+
+/* ---- a backup that takes checkpoints and continues an interrupted one (X-18) ---- */
+
+/* Questions until the root's files are read and the directories are not. */
+#define STOP_AFTER 12
+
+static void
+leave_unfinished(void)
+{
+	struct backup_result r;
+	struct heard h;
+	struct err e;
+
+	empty_vault();
+	remove_tree(f.state);
+	f.stop_after = STOP_AFTER;
+	assert_int_equal(run_backup((struct fault_plan){ 0 }, &r, &h, &e), E_INTERRUPTED);
+	f.stop_after = 0;
+	fault_os_done(&faults);
+}
+
+static unsigned long resumed, checkpoints;
+
+static void
+resumed_backup(struct fault_plan p, unsigned long *fired)
+{
+	struct backup_result r;
+	struct heard h;
+	struct err e;
+	enum ecode rc;
+
+	leave_unfinished();
+	p.slots = SLOTS_MUTATING | SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_CLOSE) |
+		  SLOT_BIT(SLOT_OPEN) | SLOT_BIT(SLOT_READ) | SLOT_BIT(SLOT_GETDENTS);
+	rc = run_backup(p, &r, &h, &e);
+	*fired = faults.fired;
+	resumed += r.files_reused > 0;
+	checkpoints += r.checkpoints;
+	judge_backup(p, rc, &r, &h, 0, &f.tree_after_edit, &e);
+	if (rc != E_OK)
+		again_works(&f.tree_after_edit);
+	fault_os_done(&faults);
+}
+
+static void
+test_resumed_backup(void **state)
+{
+	(void)state;
+	f.refused = f.survived = f.runs = 0;
+	f.checkpoint_bytes = 1;
+	for_some_calls(resumed_backup);
+	f.checkpoint_bytes = 0;
+	print_message("# %lu resumed, %lu checkpoints\n", resumed, checkpoints);
+	assert_true(f.refused > 100);
+	assert_true(resumed > 100 && checkpoints > 100);
+	empty_vault();
 }
 
 /* ---- check ---- */
@@ -533,6 +615,7 @@ setup(void **state)
 	temp_dir(f.dir, sizeof(f.dir));
 	(void)snprintf(f.vault, sizeof(f.vault), "%s/vault", f.dir);
 	(void)snprintf(f.src, sizeof(f.src), "%s/src", f.dir);
+	(void)snprintf(f.state, sizeof(f.state), "%s/state", f.dir);
 	make_vault(os_posix(), f.vault, 2);
 	assert_int_equal(mkdir(f.src, 0755), 0);
 	make_dir("sub");
@@ -563,6 +646,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_backup),
 		cmocka_unit_test(test_incremental_backup),
+		cmocka_unit_test(test_resumed_backup),
 		cmocka_unit_test(test_check),
 		cmocka_unit_test(test_key_add),
 		cmocka_unit_test(test_init),
