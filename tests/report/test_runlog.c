@@ -252,7 +252,7 @@ check_keys(const struct buf *report, const struct buf *schema)
 		n++;
 	}
 	assert_true(json_end(&j));
-	assert_int_equal(n, 25);
+	assert_int_equal(n, 28);
 }
 
 static void
