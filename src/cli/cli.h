@@ -48,6 +48,9 @@ enum ecode cmd_key_remove(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_unlock(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_cat(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_runs(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_status(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_audit_verify(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_audit_show(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_help(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_version(struct cli *cli, struct err *e) must_check;
 

@@ -42,6 +42,12 @@ run_command(struct cli *cli, struct err *e)
 		return cmd_cat(cli, e);
 	case CMD_RUNS:
 		return cmd_runs(cli, e);
+	case CMD_STATUS:
+		return cmd_status(cli, e);
+	case CMD_AUDIT_VERIFY:
+		return cmd_audit_verify(cli, e);
+	case CMD_AUDIT_SHOW:
+		return cmd_audit_show(cli, e);
 	case CMD_HELP:
 		return cmd_help(cli, e);
 	case CMD_VERSION:

@@ -10,7 +10,7 @@ struct parse {
 	size_t argc, at;
 	struct arena *arena;
 	struct options *out;
-	const char *group; /* "key", waiting for its second word */
+	const char *group; /* "key" or "audit", waiting for its second word */
 	bool only_args;    /* after "--" */
 };
 
@@ -197,6 +197,21 @@ command_find(const char *const *words, size_t n, enum command_id *out)
 	return 0;
 }
 
+/* The first word of a command that has two. */
+static bool
+is_group(const char *word)
+{
+	size_t len = strlen(word);
+
+	for (unsigned i = 0; i < COMMANDS; i++) {
+		const char *name = command_row((enum command_id)i)->name;
+
+		if (strncmp(name, word, len) == 0 && name[len] == ' ')
+			return true;
+	}
+	return false;
+}
+
 static enum ecode
 unknown_command(const char *group, const char *typed, struct err *e)
 {
@@ -236,7 +251,7 @@ take_word(struct parse *p, const char *word, struct err *e)
 		o->arg_count++;
 		return E_OK;
 	}
-	if (p->group == NULL && strcmp(word, "key") == 0) {
+	if (p->group == NULL && is_group(word)) {
 		p->group = word;
 		return E_OK;
 	}

@@ -23,10 +23,13 @@ enum command_id {
 	CMD_UNLOCK,
 	CMD_CAT,
 	CMD_RUNS,
+	CMD_STATUS,
+	CMD_AUDIT_VERIFY,
+	CMD_AUDIT_SHOW,
 	CMD_HELP,
 	CMD_VERSION,
 };
-#define COMMANDS 15
+#define COMMANDS 18
 
 enum flag {
 	/* global */
@@ -114,8 +117,10 @@ enum flag {
 	FLAG_KEY_HOST,
 	/* unlock */
 	FLAG_REMOVE_ALL,
+	/* status */
+	FLAG_CHECK,
 };
-#define FLAGS (FLAG_REMOVE_ALL + 1)
+#define FLAGS (FLAG_CHECK + 1)
 
 enum flag_kind {
 	FLAG_SWITCH,  /* given or not; "=true" and "=false" are understood */

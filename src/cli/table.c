@@ -147,6 +147,9 @@ static const struct flag_row flag_rows[FLAGS] = {
 
 	[FLAG_REMOVE_ALL] = { "remove-all", 0, FLAG_SWITCH, NULL,
 		"remove every lock without judging; only when nothing else uses the vault" },
+
+	[FLAG_CHECK] = { "check", 0, FLAG_SWITCH, NULL,
+		"exit 3 when something needs attention (for monitoring)" },
 };
 
 static const struct command_row command_rows[COMMANDS] = {
@@ -363,6 +366,34 @@ static const struct command_row command_rows[COMMANDS] = {
 		.flags = { FLAG_LATEST },
 		.flag_count = 1,
 		.exits = { CLASS_USAGE, CLASS_STATE_WRITE_FAILED, CLASS_STATE_READ_FAILED } },
+	[CMD_STATUS] = { .name = "status",
+		.arguments = "",
+		.summary =
+			"what is at work, what was killed, what is an open incident, and what to do",
+		.more = "Without a vault, or without its password, only this machine's runs are told. Nothing is locked,\n"
+			"repaired or removed. The exit status is 0 whatever is found, unless --check.",
+		.examples = { { "This machine and a vault", "holdfast -r /mnt/disk/vault status" },
+			{ "For monitoring", "holdfast -r /mnt/disk/vault status --check --json" } },
+		.flags = { FLAG_CHECK },
+		.flag_count = 1,
+		.exits = { CLASS_USAGE, CLASS_PARTIAL, CLASS_STATE_WRITE_FAILED,
+			CLASS_STATE_READ_FAILED, CLASS_INTERRUPTED, CLASS_TERMINATED } },
+	[CMD_AUDIT_VERIFY] = { .name = "audit verify",
+		.arguments = "",
+		.summary = "prove that the audit log is whole",
+		.more = "Every line, the chain, its head, and what the run reports say of it are compared.",
+		.examples = { { "Once a day", "holdfast audit verify" } },
+		.exits = { CLASS_USAGE, CLASS_STATE_WRITE_FAILED, CLASS_STATE_READ_FAILED,
+			CLASS_TAMPER, CLASS_ROLLBACK_DETECTED } },
+	[CMD_AUDIT_SHOW] = { .name = "audit show",
+		.arguments = "",
+		.summary = "list what changed a vault or a destination, oldest first",
+		.more = "With --json the lines of the log as they stand. A broken log is shown as far as it holds, then refused.",
+		.examples = { { "The last ten entries", "holdfast audit show --latest 10" } },
+		.flags = { FLAG_LATEST },
+		.flag_count = 1,
+		.exits = { CLASS_USAGE, CLASS_STATE_WRITE_FAILED, CLASS_STATE_READ_FAILED,
+			CLASS_TAMPER, CLASS_ROLLBACK_DETECTED } },
 	[CMD_HELP] = { .name = "help",
 		.arguments = "[COMMAND]",
 		.summary = "this text, or the help of a command",
