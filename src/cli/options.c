@@ -285,7 +285,9 @@ check_args(const struct parse *p, struct err *e)
 	if (flag_given(o, FLAG_HELP) || flag_given(o, FLAG_VERSION))
 		return E_OK;
 	if (p->group != NULL)
-		return err_set(e, E_USAGE, 0, "key: list, add, passwd or remove?");
+		return err_set(e, E_USAGE, 0, "%s",
+			strcmp(p->group, "key") == 0 ? "key: list, add, passwd or remove?"
+						     : "audit: verify or show?");
 	if (!o->has_command)
 		return E_OK;
 	row = command_row(o->command);

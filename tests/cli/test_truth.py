@@ -33,9 +33,10 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 WORDS = {
     "init": [], "backup": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
-    "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "help": [], "version": [],
+    "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
+    "help": [], "version": [],
 }
-OFFLINE = ("runs", "help", "version")  # these open no vault
+OFFLINE = ("runs", "status", "audit verify", "audit show", "help", "version")  # these open no vault, or do without (status)
 OPENS = [name for name in WORDS if name not in (*OFFLINE, "init")]
 LOCKS = [name for name in OPENS if name != "unlock"]
 WRITES = ("init", "backup", "key add", "key passwd", "key remove", "unlock")  # these refuse to begin without their run folder
@@ -290,6 +291,10 @@ class Vaults:
         self.put(vault, "locks", {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "exclusive": True, "hostname": "elsewhere",
                                   "username": "ada", "pid": 1, "uid": 0, "gid": 0})
 
+    def unwritable(self, vault):
+        remove(vault / "locks")
+        (vault / "locks").symlink_to("/proc/sys/fs")
+
     def flipped(self, vault):
         pack = max((p for p in (vault / "data").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
         data = bytearray(pack.read_bytes())
@@ -371,7 +376,28 @@ class Rows:
         self.renew()
         nowhere = {"XDG_STATE_HOME": "/dev/null/x"}
         self.everywhere(WRITES, 25, 6000, "no run folder can be made", env=nowhere)
-        self.t.row("runs", 26, 6001, "the run folders cannot be read", env=nowhere)
+        for command in ("runs", "status"):
+            self.t.row(command, 26, 6001, "the run folders cannot be read", env=nowhere)
+
+    def audit(self):
+        """A state directory whose audit log is wrong in one way each: whoever writes to a vault stops before it does."""
+        reads = ("audit verify", "audit show")
+        self.t.row("status", 3, 6020, "a run that ended without a report", words=["--check"], env=self.other_state("runs/20260101T000000Z-00000000"))
+        self.everywhere(WRITES, 25, 6010, "the audit log cannot be written", env=self.other_state("audit/audit.jsonl"))
+        self.everywhere((*WRITES, *reads), 26, 6011, "the audit log cannot be read", env=self.other_state("audit/head.json"))
+        for change, exit_code, code, name in ((lambda text: text.replace(b"unlock", b"backup"), 31, 6012, "the audit log was changed"),
+                                              (lambda text: text.splitlines(keepends=True)[0], 47, 6013, "the audit log was cut")):
+            env = self.other_state()
+            check(self.t.once("unlock", [], {"env": env}).returncode == 0, "an audit log to change")
+            log = self.work / "state-audit/holdfast/audit/audit.jsonl"
+            log.write_bytes(change(log.read_bytes()))
+            self.everywhere((*WRITES, *reads), exit_code, code, name, env=env)
+
+    def other_state(self, made=None):
+        remove(self.work / "state-audit")
+        if made is not None:
+            (self.work / "state-audit/holdfast" / made).mkdir(parents=True)
+        return {"XDG_STATE_HOME": str(self.work / "state-audit")}
 
     def opening(self):
         self.everywhere(OPENS, 10, 4500, "no vault there", env={"HOLDFAST_REPOSITORY": str(self.work / "nowhere")})
@@ -398,14 +424,16 @@ class Rows:
             self.t.row("init", 1, 1001, "little memory", before=little, **self.new())
         else:
             self.t.skip([(command, 1) for command in [*OPENS, "init"]], "this build needs more memory than the limit leaves it")
-        self.everywhere(LOCKS, 21, 4002, "writing fails", file_limit=FILE_LIMIT)
-        self.t.row("init", 21, 4002, "writing fails", reset=self.renew, file_limit=FILE_LIMIT, **self.new())
+        # in /proc nothing can be made; a limit on files would stop run folders and the audit log first
+        self.with_vault(self.v.unwritable, LOCKS, 21, 4002, "writing fails")
+        self.t.row("init", 21, 4002, "writing fails", env={"HOLDFAST_REPOSITORY": "/proc/sys/new"})
+        self.renew()
         self.t.row("restore", 21, 5104, "writing the stage fails", reset=self.renew, words=[*WORDS["restore"], "--no-lock"], file_limit=FILE_LIMIT)
 
     def signals(self):
         for exit_code, code, number in ((130, 7010, signal.SIGINT), (143, 7011, signal.SIGTERM)):
             self.renew()
-            self.everywhere(OPENS, exit_code, code, f"{number.name} while it waits", signal=number)
+            self.everywhere([*OPENS, "status"], exit_code, code, f"{number.name} while it waits", signal=number)
             self.t.row("init", exit_code, code, f"{number.name} while it waits", signal=number, reset=self.renew, **self.new())
 
     # a file system of its own
@@ -550,7 +578,7 @@ def main():
         table = Table(work)
         prepare(table)
         rows = Rows(table, Vaults(table))
-        for part in (rows.success, rows.command_line, rows.output, rows.state, rows.opening, rows.limits, rows.signals, rows.mounted,
+        for part in (rows.success, rows.command_line, rows.output, rows.state, rows.audit, rows.opening, rows.limits, rows.signals, rows.mounted,
                      rows.of_backup, rows.of_restore, rows.of_others):
             started = time.monotonic()
             part()
