@@ -71,6 +71,12 @@ r_rename(const struct os *os, int from_dir, const char *from, int to_dir, const 
 }
 
 static int
+r_ftruncate(const struct os *os, int fd, uint64_t len)
+{
+	return refused(os) ? -EIO : os_posix()->ftruncate(os_posix(), fd, len);
+}
+
+static int
 r_unlink(const struct os *os, int dir, const char *path, int at_flags)
 {
 	return refused(os) ? -EIO : os_posix()->unlink(os_posix(), dir, path, at_flags);
@@ -112,6 +118,7 @@ refusing_make(unsigned *calls, unsigned at, bool forever)
 	r.os.mkdir = r_mkdir;
 	r.os.rename = r_rename;
 	r.os.unlink = r_unlink;
+	r.os.ftruncate = r_ftruncate;
 	r.os.chmod = r_chmod;
 	r.os.random = r_random;
 	r.os.getdents = r_getdents;
@@ -317,6 +324,48 @@ test_lists_are_bounded(void **state)
 	read_text(dir, "run_report.json", &text);
 	assert_true(text.len < 16384);
 	assert_non_null(strstr((char *)text.p, "\"skipped\":10005"));
+}
+
+/* What failed and was tried again is no failure any more; what was done stays done (DF-36). */
+static void
+test_lists_restart(void **state)
+{
+	autoclean(buf_done) struct buf text = buf_limit(1 << 20);
+	const struct place *p = *state;
+	struct run_result result = { .status = "success" };
+	struct problem problem = { .during = "archival",
+		.path = "/busy",
+		.code = E_SRC_BUSY,
+		.sys = EBUSY,
+		.cause = CAUSE_BUSY,
+		.why = "close it",
+		.can_retry = true };
+	struct run *run = NULL;
+	struct err e;
+	char dir[400];
+
+	assert_int_equal(begin(os_posix(), p, &run, &e), E_OK);
+	(void)snprintf(dir, sizeof(dir), "%s", run_dir(run));
+	run_item(run, RUN_COMPLETED, "snapshots/1", E_OK, NULL);
+	for (unsigned i = 0; i < 30; i++)
+		run_problem(run, RUN_FAILED, &problem);
+	run_problem(run, RUN_CAN_RETRY, &problem);
+	run_lists_restart(run);
+	problem.path = "/still";
+	run_problem(run, RUN_FAILED, &problem);
+	assert_int_equal(run_finish(&run, &result, &e), E_OK);
+	read_text(dir, "failed.jsonl", &text);
+	assert_string_equal((char *)text.p,
+		"{\"path\":\"/still\",\"status\":\"failed\",\"error_type\":\"busy\",\"error_code\":3006,"
+		"\"error_message\":\"close it\",\"can_retry\":true}\n");
+	buf_clear(&text);
+	read_text(dir, "can_retry.jsonl", &text);
+	assert_int_equal(text.len, 0);
+	buf_clear(&text);
+	read_text(dir, "run_report.json", &text);
+	assert_null(strstr((char *)text.p, "/busy"));
+	assert_non_null(strstr((char *)text.p,
+		"\"list_totals\":{\"failed\":1,\"skipped\":0,\"can_retry\":0,\"completed\":1}"));
 }
 
 static void
@@ -600,6 +649,8 @@ live(const struct os *os, const struct place *p, char *dir, size_t size)
 	(void)snprintf(dir, size, "%s", run_dir(run));
 	run_event(run, "working", NULL);
 	run_item(run, RUN_FAILED, "/a", E_SRC_IO, "why");
+	run_lists_restart(run);
+	run_item(run, RUN_FAILED, "/b", E_SRC_IO, "why");
 	return run_finish(&run, &result, &e);
 }
 
@@ -689,6 +740,7 @@ main(void)
 			test_journal_lines_are_sorted_and_flushed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_report_of_a_refusal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lists_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lists_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unwritable_state_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_evidence_goes_in_the_end, setup, teardown),
