@@ -465,6 +465,47 @@ test_refused_for_unreadable(void **state)
 	}
 }
 
+static void
+remove_from_source(const struct bench *b, const char *name)
+{
+	char path[1000];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", b->src, name);
+	remove_tree(path);
+}
+
+/* A SEV-1 refusal deletes nothing, not even the record of an older run; what it finished is reused all the same. */
+static void
+test_refused_as_shrunk(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	for (unsigned threads = 0; threads <= 2; threads += 2) {
+		bench_open(&b, threads);
+		run_ok(&b, "zero");
+		remove_from_source(&b, "a");
+		remove_from_source(&b, "b");
+		put_noise(&b, "zz-new", FILE_BYTES, 90);
+		interrupt(&b, "first", 3 * (uint64_t)FILE_BYTES + 1);
+		b.args.band.max_shrink_pct = SANITY_SHRINK_PCT;
+		assert_int_equal(run(&b, "second"), E_SRC_SHRUNK);
+		assert_string_equal(eclass_severity(err_row(E_SRC_SHRUNK)->class), "SEV-1");
+		assert_true(has_note(&b, "first"));
+		assert_true(has_note(&b, "second"));
+		assert_true(has_local(&b, "second"));
+		b.args.band.max_shrink_pct = 0;
+		run_ok(&b, "again");
+		assert_string_equal(b.r.continued_from, "second");
+		assert_int_equal(b.r.bytes_read, 0);
+		assert_int_equal(b.r.files_reused, 1);
+		assert_false(has_note(&b, "first"));
+		assert_false(has_note(&b, "second"));
+		assert_restores(&b);
+		bench_close(&b);
+	}
+}
+
 /* ---- what changed meanwhile ---- */
 
 static void
@@ -872,6 +913,7 @@ main(void)
 		cmocka_unit_test(test_killed_with_threads),
 		cmocka_unit_test(test_interrupted_twice),
 		cmocka_unit_test(test_refused_for_unreadable),
+		cmocka_unit_test(test_refused_as_shrunk),
 		cmocka_unit_test(test_changed_after_the_checkpoint),
 		cmocka_unit_test(test_beside_a_parent),
 		cmocka_unit_test(test_tampered_record),
