@@ -484,6 +484,7 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 	rc = gates_after(b, rec, e);
 	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec)) {
 		rc = prove_stored(b, e);
+		commit_totals(b->commit, &out->totals);
 		if (rc == E_OK)
 			rc = save_snapshot(b, rec, out, e);
 	}
