@@ -37,6 +37,7 @@ const char *cli_safe_location(struct cli *cli, const char *location);
 /* One function a command, in cmd_<name>.c.  The refusal is printed by main. */
 enum ecode cmd_init(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_backup(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_preflight(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_snapshots(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_ls(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_restore(struct cli *cli, struct err *e) must_check;

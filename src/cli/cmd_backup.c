@@ -4,27 +4,17 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "cli/backup_words.h"
 #include "cli/job.h"
 #include "cli/pick.h"
 #include "cli/recover.h"
-#include "cli/targets.h"
 #include "cli/units.h"
-#include "engine/backup.h"
 
 #define READ_CONCURRENCY_MAX 64 /* SESSION_WORKERS_MAX */
 #define SUMMARY_MAX_BYTES    (64U << 10)
 
-struct backup_words { /* everything the command line said */
-	struct backup_args args;
-	struct targets targets;
-	struct rules *excludes;
-	struct exclude_if_present *marks;
-	enum compression compression;
-	unsigned threads;
-};
-
-static void
-words_done(struct backup_words *w)
+void
+backup_words_done(struct backup_words *w)
 {
 	if (w->excludes != NULL)
 		rules_close(&w->excludes);
@@ -218,8 +208,8 @@ take_proof(struct cli *cli, struct backup_words *w, struct err *e)
 	return err_set(e, E_USAGE, 0, "--verify-after %s: give presence, read or none", text);
 }
 
-static enum ecode
-take_words(struct cli *cli, struct backup_words *w, struct err *e)
+enum ecode
+backup_words_take(struct cli *cli, struct backup_words *w, struct err *e)
 {
 	const struct options *o = cli->opt;
 	struct backup_args *args = &w->args;
@@ -238,6 +228,7 @@ take_words(struct cli *cli, struct backup_words *w, struct err *e)
 	/* a second walk only where somebody sees the estimate */
 	args->count_ahead = !cli->screen.quiet && (cli->screen.json || cli->screen.live);
 	args->program_version = CLI_VERSION_TEXT;
+	args->state_dir = cli->set.state_dir;
 	if (rc == E_OK && flag_given(o, FLAG_CHECKPOINT_EVERY))
 		rc = bytes_from_person("checkpoint-every", flag_text(o, FLAG_CHECKPOINT_EVERY),
 			&args->checkpoint_bytes, e);
@@ -306,6 +297,28 @@ put_summary(struct json_out *w, const struct snapshot_summary *s)
 	put_time(w, "backup_end", s->backup_end);
 }
 
+/* D-13: what was left out, by which rule. */
+static void
+put_excluded(struct json_out *w, const struct backup_result *r)
+{
+	json_put_key(w, "excluded");
+	json_open_object(w);
+	put(w, "count", r->excluded);
+	put(w, "bytes", r->excluded_bytes);
+	json_put_key(w, "by_rule");
+	json_open_array(w);
+	for (size_t i = 0; i < r->rules_told; i++) {
+		json_open_object(w);
+		json_put_key(w, "rule");
+		json_put_str(w, r->by_rule[i].rule);
+		put(w, "count", r->by_rule[i].count);
+		put(w, "bytes", r->by_rule[i].bytes);
+		json_close_object(w);
+	}
+	json_close_array(w);
+	json_close_object(w);
+}
+
 static enum ecode
 tell_json(struct cli *cli, const struct backup_args *args, const struct backup_result *r,
 	struct err *e)
@@ -331,6 +344,7 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 	put(&w, "changed_while_read", r->changed_while_read);
 	put(&w, "vanished", r->vanished);
 	put(&w, "sockets_skipped", r->sockets_skipped);
+	put_excluded(&w, r);
 	put(&w, "stored_bytes", r->totals.stored_bytes);
 	put(&w, "bytes_read", r->bytes_read);
 	if (r->continued_from[0] != '\0') {
@@ -369,6 +383,9 @@ tell_oddities(struct cli *cli, const struct backup_result *r)
 			bytes_text(r->bytes_reused, size), r->files_reused == 1 ? "was" : "were");
 	if (r->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
+	if (r->excluded > 0)
+		screen_out(&cli->screen, "Excluded:    %" PRIu64 " by %zu rule%s", r->excluded,
+			r->rules_used, r->rules_used == 1 ? "" : "s");
 }
 
 static void
@@ -418,12 +435,16 @@ fill_result(struct job *j, const struct backup_args *args, const struct backup_r
 		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
 	if (r->sockets_skipped > 0)
 		job_record(j, cli_text(j->cli, "sockets left out: %" PRIu64, r->sockets_skipped));
+	for (size_t i = 0; i < r->rules_told; i++)
+		job_record(
+			j, cli_text(j->cli, "excluded by %s: %" PRIu64 ", %" PRIu64 " bytes",
+				   r->by_rule[i].rule, r->by_rule[i].count, r->by_rule[i].bytes));
 	if (args->dry_run)
 		j->result.status = "dry-run";
 }
 
-static const char *
-source_text(struct cli *cli, const struct backup_words *w)
+const char *
+backup_words_source(struct cli *cli, const struct backup_words *w)
 {
 	if (w->args.stdin_name != NULL)
 		return w->args.stdin_command == NULL
@@ -459,7 +480,7 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	struct job job;
 	enum ecode rc;
 
-	args.source = source_text(cli, w);
+	args.source = backup_words_source(cli, w);
 	args.target = cli->set.repo;
 	args.operation = cli_text(cli, "%s of %s into %s",
 		w->args.dry_run ? "dry run of a backup" : "backup", args.source, cli->set.repo);
@@ -467,7 +488,6 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 	if (rc != E_OK)
 		return rc;
 	w->args.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id;
-	w->args.state_dir = cli->set.state_dir;
 	if (cli->screen.verbose > 0)
 		job_want_items(&job);
 	if (!flag_given(cli->opt, FLAG_ON_UNREADABLE) && recover_possible(cli)) {
@@ -485,10 +505,10 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 enum ecode
 cmd_backup(struct cli *cli, struct err *e)
 {
-	autoclean(words_done) struct backup_words w = { .compression = COMPRESSION_AUTO };
+	autoclean(backup_words_done) struct backup_words w = { .compression = COMPRESSION_AUTO };
 	struct backup_result result = { .snapshot_made = false };
 	struct err ignored;
-	enum ecode rc = take_words(cli, &w, e);
+	enum ecode rc = backup_words_take(cli, &w, e);
 
 	if (rc == E_OK)
 		rc = run(cli, &w, &result, e);

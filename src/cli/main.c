@@ -20,6 +20,8 @@ run_command(struct cli *cli, struct err *e)
 		return cmd_init(cli, e);
 	case CMD_BACKUP:
 		return cmd_backup(cli, e);
+	case CMD_PREFLIGHT:
+		return cmd_preflight(cli, e);
 	case CMD_SNAPSHOTS:
 		return cmd_snapshots(cli, e);
 	case CMD_LS:

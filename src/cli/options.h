@@ -12,6 +12,7 @@
 enum command_id {
 	CMD_INIT,
 	CMD_BACKUP,
+	CMD_PREFLIGHT,
 	CMD_SNAPSHOTS,
 	CMD_LS,
 	CMD_RESTORE,
@@ -29,7 +30,7 @@ enum command_id {
 	CMD_HELP,
 	CMD_VERSION,
 };
-#define COMMANDS 18
+#define COMMANDS 19
 
 enum flag {
 	/* global */

@@ -510,6 +510,8 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 	rc = commit_flush(b->commit, b->s->own, e);
 	commit_totals(b->commit, &out->totals);
 	fill_summary(b, &rec->next.summary, &out->totals);
+	if (rc == E_OK)
+		rc = exclusions_tell(b, &rec->arena, out, e);
 	if (rc != E_OK)
 		return rc;
 	b->durable = true;

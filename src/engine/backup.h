@@ -100,6 +100,12 @@ struct backup_measures {
 	unsigned n;
 	char text[BACKUP_MEASURES_MAX][BACKUP_MEASURE_BYTES];
 };
+/* What one rule left out (D-13); a longer text is cut. */
+#define BACKUP_RULES_TOLD 16
+struct backup_excluded {
+	char rule[128];
+	uint64_t count, bytes;
+};
 struct backup_result {
 	bool snapshot_made; /* false: dry run, skipped, or refused */
 	struct id snapshot_id, tree;
@@ -109,6 +115,10 @@ struct backup_result {
 	struct commit_totals totals;
 	uint64_t unreadable, changed_while_read, vanished, sockets_skipped, excluded;
 	uint64_t bytes_read;
+	uint64_t excluded_bytes; /* of files; what lies in excluded directories is not looked at */
+	struct backup_excluded
+		by_rule[BACKUP_RULES_TOLD]; /* the first rules that left something out */
+	size_t rules_told, rules_used;
 	char continued_from[NOTE_ID_MAX + 1]; /* run id; "": from none */
 	uint64_t files_reused, bytes_reused;  /* finished by it, unchanged, and not read again */
 	uint64_t checkpoints;                 /* taken by this run */

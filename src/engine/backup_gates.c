@@ -30,8 +30,10 @@ gate_clock(struct backup *b, const struct record *rec, struct err *e)
 		if (i == 0 || instant_cmp(made, newest) > 0)
 			newest = made;
 	}
-	if (rec->known.n == 0 || __builtin_sub_overflow(now.s, newest.s, &ahead))
-		ahead = 0;
+	if (rec->known.n == 0)
+		return E_OK;
+	if (__builtin_sub_overflow(now.s, newest.s, &ahead) || ahead == INT64_MIN)
+		ahead = now.s > newest.s ? INT64_MAX : -INT64_MAX;
 	if (ahead >= -CLOCK_BEHIND_S && ahead <= CLOCK_AHEAD_S)
 		return E_OK;
 	(void)instant_format(now, here);

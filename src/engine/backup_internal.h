@@ -397,6 +397,9 @@ void apply_marks(struct dir_job *job);
 bool child_excluded(struct dir_job *job, struct child *c);
 /* Which rules there are, for b->by_rule: the patterns, then the marks, then size and device. */
 enum ecode exclusions_make(struct backup *b, struct arena *a, struct err *e) must_check;
+/* Into the result; the arena is for scratch. */
+enum ecode exclusions_tell(const struct backup *b, struct arena *a, struct backup_result *out,
+	struct err *e) must_check;
 /* The rule as a person would type it. */
 enum ecode exclusion_text(const struct backup_args *args, size_t rule, struct arena *a,
 	const char **out, struct err *e) must_check;

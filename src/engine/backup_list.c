@@ -3,6 +3,7 @@
  * and which entries the user left out.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/path.h"
@@ -181,6 +182,32 @@ exclusion_text(const struct backup_args *args, size_t rule, struct arena *a, con
 		rc = buf_add_str(&text, "--one-file-system", e);
 	}
 	return rc == E_OK ? arena_str(a, text.p, text.len, out, e) : rc;
+}
+
+enum ecode
+exclusions_tell(const struct backup *b, struct arena *a, struct backup_result *out, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	for (size_t i = 0; rc == E_OK && i < b->rule_count; i++) {
+		uint64_t n = atomic_load(&b->by_rule[i].count);
+		struct backup_excluded *told = &out->by_rule[out->rules_told];
+		const char *text;
+
+		if (n == 0)
+			continue;
+		out->excluded_bytes += atomic_load(&b->by_rule[i].bytes);
+		if (out->rules_used++ >= BACKUP_RULES_TOLD)
+			continue;
+		rc = exclusion_text(b->args, i, a, &text, e);
+		if (rc != E_OK)
+			return rc;
+		(void)snprintf(told->rule, sizeof(told->rule), "%s", text);
+		told->count = n;
+		told->bytes = atomic_load(&b->by_rule[i].bytes);
+		out->rules_told++;
+	}
+	return rc;
 }
 
 static void

@@ -83,14 +83,14 @@ def unprivileged(lab):
 
 # ---- the command line ----
 
-ALL = {"init": [], "backup": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
+ALL = {"init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
        "key list": [], "key add": [], "key passwd": [], "key remove": ["1234abcd"], "unlock": [], "cat": ["config"], "runs": [],
        "help": [], "version": []}
-OPERATIONS = {"backup": "backup of src into VAULT", "snapshots": "listing the snapshots of VAULT", "ls": "listing latest",
+OPERATIONS = {"backup": "backup of src into VAULT", "preflight": "preflight of a backup of src into VAULT", "snapshots": "listing the snapshots of VAULT", "ls": "listing latest",
               "restore": "restore of latest into out", "check": "check of VAULT", "key list": "listing the keys of VAULT",
               "key add": "adding a key to VAULT", "key passwd": "changing the password of VAULT", "key remove": "removing a key from VAULT",
               "unlock": "unlock of VAULT", "cat": "printing config"}
-RECORDED = ("backup", "restore", "check", "key add", "key passwd", "key remove", "unlock")  # these leave a run folder
+RECORDED = ("backup", "preflight", "restore", "check", "key add", "key passwd", "key remove", "unlock")  # these leave a run folder
 MISSING = """
     refused: there is no vault at this place (vault-missing, SEV-3, code 4500)
       what     WHAT

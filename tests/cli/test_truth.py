@@ -31,14 +31,14 @@ from test_refusals import FIRST_LINE, wait_until  # noqa: E402
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 # How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
 WORDS = {
-    "init": [], "backup": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
+    "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
     "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
     "help": [], "version": [],
 }
 OFFLINE = ("runs", "status", "audit verify", "audit show", "help", "version")  # these open no vault, or do without (status)
 OPENS = [name for name in WORDS if name not in (*OFFLINE, "init")]
-LOCKS = [name for name in OPENS if name != "unlock"]
+LOCKS = [name for name in OPENS if name not in ("unlock", "preflight")]
 WRITES = ("init", "backup", "key add", "key passwd", "key remove", "unlock")  # these refuse to begin without their run folder
 OUTPUT = 7012
 FILE_LIMIT = 10  # bytes a process may write to a file: not even a lock fits
@@ -411,7 +411,7 @@ class Rows:
         self.with_vault(self.v.half_key, OPENS, 23, 4511, "a truncated key file")
         self.with_vault(self.v.odd_config, [*OPENS, "init"], 22, 4004, "a config that cannot be read")
         self.with_vault(self.v.locked, LOCKS, 11, 4560, "a lock of another machine")
-        self.with_vault(self.v.bad_index, ["backup", "ls", "restore", "check"], 33, 4530, "an index that cannot be used")
+        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "check"], 33, 4530, "an index that cannot be used")
         self.t.row("cat", 33, 4530, "an index that cannot be used", words=["blob", "0" * 64])
 
     def limits(self):
@@ -444,7 +444,7 @@ class Rows:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
         if done.returncode != 0:
             why = f"mounting is not possible: {done.stderr.decode().strip()}"
-            self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [("restore", 35)], why)
+            self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [("restore", 35), ("preflight", 32), ("preflight", 34)], why)
             return
         try:
             self.on_small(small)
@@ -461,11 +461,13 @@ class Rows:
                 fill.write(bytes(4096))
         self.everywhere(LOCKS, 34, 4005, "the vault's file system is full", env=there)
         self.t.row("init", 34, 4005, "the file system is full", env=new)
+        self.t.row("preflight", 34, 4005, "the vault's file system is full", env=there)
         self.t.row("restore", 34, 5103, "the destination is full", words=["latest", "--target", small / "out"])
         (small / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         self.everywhere(LOCKS, 32, 4008, "the vault may only be read", env=there)
         self.t.row("init", 32, 4008, "the file system may only be read", env=new)
+        self.t.row("preflight", 32, 5020, "the vault may only be read", env=there)
         subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
         self.v.locked(small / "vault")
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
@@ -475,20 +477,23 @@ class Rows:
 
     def of_backup(self):
         self.renew()
-        self.t.row("backup", 20, 5001, "a source that is not there", words=["src", "absent"])
+        for command in ("backup", "preflight"):
+            self.t.row(command, 20, 5001, "a source that is not there", words=["src", "absent"])
+            self.t.row(command, 39, 5011, "a source with too little in it", words=["src", "--min-files", "1000"])
+            self.t.row(command, 2, 5000, "nothing to back up", words=[])
         self.t.row("backup", 20, 5005, "a command that fails", words=["--stdin-from-command", "--", "false"])
         self.t.row("backup", 3, 5003, "a source that is not there, recorded", words=["src", "absent", "--on-unreadable", "record"])
-        self.t.row("backup", 2, 5000, "nothing to back up", words=[])
-        self.t.row("backup", 39, 5011, "a source with too little in it", words=["src", "--min-files", "1000"])
         gone = self.work / "gone"
         gone.mkdir()
         (gone / "file").write_text("what is on the disk that is mounted here")
         check(self.t.once("backup", ["gone"], {}).returncode == 0, "a source that will be gone is backed up")
         (gone / "file").unlink()
-        self.t.row("backup", 39, 5010, "a source that is empty now", words=["gone"])
-        self.t.row("backup", 41, 5014, "a token of something else", words=["gone", "--accept-shrink", "0.0-0123456789abcdef"])
+        for command in ("backup", "preflight"):
+            self.t.row(command, 39, 5010, "a source that is empty now", words=["gone"])
+            self.t.row(command, 41, 5014, "a token of something else", words=["gone", "--accept-shrink", "0.0-0123456789abcdef"])
         self.v.put(self.work / "vault", "snapshots", {"time": "2099-01-01T00:00:00Z", "tree": "1" * 64, "paths": ["/"]})
-        self.t.row("backup", 44, 5013, "a clock long before the newest snapshot")
+        for command in ("backup", "preflight"):
+            self.t.row(command, 44, 5013, "a clock long before the newest snapshot")
         self.unwell()
 
     def unwell(self):
@@ -505,13 +510,14 @@ class Rows:
         self.renew()
         elsewhere = next((p for p in ("/dev/shm", "/tmp", "/var/tmp") if os.stat(p).st_dev != os.stat(self.work).st_dev), None)
         if elsewhere is None:
-            self.t.skip([("backup", 35)], "no second file system to put data/ on")
+            self.t.skip([("backup", 35), ("preflight", 35)], "no second file system to put data/ on")
             return
         with tempfile.TemporaryDirectory(dir=elsewhere) as other:
             shutil.copytree(data, pathlib.Path(other) / "data")
             remove(data)
             data.symlink_to(pathlib.Path(other) / "data")
             self.t.row("backup", 35, 4011, "data/ lies on another file system")
+            self.t.row("preflight", 35, 4011, "data/ lies on another file system")
         self.renew()
 
     def of_restore(self):
@@ -532,7 +538,7 @@ class Rows:
         self.renew()
         unfinished = "20260102T030405Z-0badcafe"  # a run, and no snapshot (D-4, DV-08)
         (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
-        for command, words in {"backup": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
+        for command, words in {"backup": ["src", "--parent", unfinished], "preflight": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
                                "restore": [".incomplete-" + unfinished, "--target", "out"], "cat": ["snapshot", unfinished]}.items():
             self.t.row(command, 45, 4555, "a run that was not finished", words=words)
         self.renew()
