@@ -5,7 +5,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := build
-.PHONY: try test build install check-house check bench asan tsan coverage fuzz drills release-gate clean
+.PHONY: sweep-kill sweep-power try test build install check-house check bench asan tsan coverage fuzz drills release-gate clean
 
 try: ## build, back up SRC into a vault of your own, prove it, restore it
 	@tools/install-deps build
@@ -19,6 +19,14 @@ build: ## the release binary: build/release/src/cli/holdfast
 test: ## everything: unit, fault loops, interoperability, sanitizers, valgrind, coverage
 	@tools/install-deps build test
 	@tools/run-tests all
+
+sweep-kill: ## SIGKILL at thousands of kernel calls of the real program, larger trees, several seeds
+	@tools/install-deps build test
+	@tools/sweep kill
+
+sweep-power: ## a power cut at every mutating kernel call, on ext4 and xfs images (root)
+	@tools/install-deps build test
+	@tools/sweep power
 
 asan: ## the whole suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	@tools/install-deps build test

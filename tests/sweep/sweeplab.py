@@ -51,8 +51,8 @@ def change_tree(root, rng):
     put(root / "dir0/new", rng.randbytes(40000), when)
     put(root / "new dir/inner/deep", rng.randbytes(9000), when)
     with open(root / "large", "r+b") as f:
-        f.seek(MIB)
-        f.write(rng.randbytes(2 * MIB))
+        f.seek(MIB // 8)
+        f.write(rng.randbytes(MIB))
     (root / "dir1/file1").unlink()
     (root / "dir2/file2").rename(root / "dir2/renamed")
 
@@ -101,13 +101,12 @@ def clone(source, target, link):
 class Place:
     """A folder with a vault and a state folder in it, and the real program working there."""
 
-    def __init__(self, folder, home=None, haste=True):
+    def __init__(self, folder, home=None, report=None):
         self.folder = pathlib.Path(folder)
+        self.report = report or self.folder / "report"
         self.home = pathlib.Path(home or folder)  # where the program is started: sources are named from there
         self.env = lab.clean_env(self.folder)
-        if haste:
-            self.env["LD_PRELOAD"] = HASTE
-        self.cpu = 0.0
+        self.env["LD_PRELOAD"] = HASTE
 
     def run(self, *words, password=PASSWORD, before=()):
         return subprocess.run([*map(str, before), lab.HOLDFAST, "-r", self.folder / "vault", *map(str, words)], cwd=self.home,
@@ -115,14 +114,13 @@ class Place:
 
     def killed(self, point, words, after=False, cut=None):
         """Run it below the killer; point None: to the end.  Gives the killer's report and what the program said."""
-        report = self.folder / "report"
-        options = [KILLER, "-o", report, *(["-a"] if after else []), *(["-c", cut] if cut else [])]
+        options = [KILLER, "-o", self.report, *(["-a"] if after else []), *(["-c", cut] if cut else [])]
         done = self.run(*words, before=[*options, *(["count"] if point is None else ["kill", point]), "--"])
         if done.returncode == NO_TRACING:
             raise RefusedHere(done.stderr.decode(errors="replace").strip())
         if done.returncode != 0:
             raise RuntimeError(lab.text(done))
-        return json.loads(report.read_text()), done
+        return json.loads(self.report.read_text()), done
 
     def snapshots(self, password=PASSWORD):
         done = self.run("snapshots", "--json", password=password)
@@ -228,7 +226,7 @@ def opening(scene, place):
     return found
 
 
-def judge_left(scene, place, acknowledged):
+def judge_left(scene, place, acknowledged, restore_old=True):
     """Right after the end, nothing tidied up: old snapshots whole, no false one.  Gives the ids and the password."""
     password = opening(scene, place)[0] if len(scene.passwords) > 1 else PASSWORD
     done = place.run("check", password=password)
@@ -239,7 +237,7 @@ def judge_left(scene, place, acknowledged):
     new = sorted(set(there) - set(scene.old))
     need(len(new) <= (1 if scene.makes_snapshot else 0), f"snapshots nobody made: {new}")
     need(new or not acknowledged or not scene.makes_snapshot, "success was told, and the snapshot is not there")
-    for snapshot, known in scene.old.items():
+    for snapshot, known in scene.old.items() if restore_old else ():
         wrong = difference(known, place.restored(snapshot, password))
         need(not wrong, f"old snapshot {snapshot[:8]} restores differently: {wrong}")
     for snapshot in new:
@@ -259,6 +257,24 @@ def judge_next(scene, place, there, password):
     need(list(new.values()) == [scene.tree], "the next backup made another tree than an unharmed one")
     done = place.run("check", "--read-data", password=password)
     need(done.returncode == 0, "check --read-data after the next backup", done)
+
+
+def judge_init(place, known, acknowledged):
+    """No vault, and init works; or a whole one, and init refuses.  The same command is all that anybody has to know."""
+    opens = place.run("snapshots", "--json")
+    again = place.run("init")
+    need(not acknowledged or opens.returncode == 0, "init told success, and the vault does not open", opens)
+    need(opens.returncode == 0 or again.returncode == 0, "neither a vault nor a place where init works", again)
+    need(opens.returncode != 0 or again.returncode != 0, "init made a second vault over the first", again)
+    done = place.run(*BACKUP)
+    need(done.returncode == 0, "the first backup after init refuses", done)
+    done = place.run("check", "--read-data")
+    need(done.returncode == 0, "check after init and backup", done)
+    snapshots = place.snapshots()
+    need(len(snapshots) == 1, f"{len(snapshots)} snapshots after one backup")
+    wrong = difference(known, place.restored(next(iter(snapshots))))
+    need(not wrong, f"the first snapshot restores differently: {wrong}")
+    return "a whole vault, init refuses" if opens.returncode == 0 else "no vault, init works"
 
 
 def restic_check(place):
@@ -299,13 +315,13 @@ def scene_resumed(home, size):
 
 
 def scene_unlock(home, size):
-    scene = scene_resumed(home, size)
+    scene = scene_resumed(home, size.flat())
     scene.name, scene.words, scene.makes_snapshot = "unlock", ["unlock"], False
     return scene
 
 
 def key_scene(home, size, name, words):
-    scene = scene_first(home, size)
+    scene = scene_first(home, size.flat())
     scene.name, scene.words, scene.makes_snapshot = name, words, False
     (scene.base / "other").write_text(OTHER + "\n")
     backed_up(scene, scene.place(scene.base))
@@ -337,12 +353,35 @@ def scene_key_remove(home, size):
 SCENES = [scene_first, scene_incremental, scene_resumed, scene_unlock, scene_key_add, scene_key_passwd, scene_key_remove]
 
 
+def thinned(numbers, most, rng):
+    """An even choice."""
+    if len(numbers) <= most:
+        return list(numbers)
+    if most <= 0:
+        return []
+    step, start = len(numbers) / most, rng.random()
+    return [numbers[int((i + start) * step) % len(numbers)] for i in range(most)]
+
+
+def last_report(folder):
+    """What the killer told of a point, for messages."""
+    try:
+        return json.loads((folder / "report").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 class Size:
     """How large the trees are; every random choice comes from the printed seed."""
 
-    def __init__(self, seed, files=12, big=6 * MIB):
+    def __init__(self, seed, files=12, big=5 * MIB):
         self.seed, self.files, self.big = seed, files, big
         self.rng = random.Random(seed)
+
+    def flat(self):
+        """The same without packs to cut: for what does not store content."""
+        self.big = min(self.big, MIB // 4)
+        return self
 
 
 def seed_from_words():
