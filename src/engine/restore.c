@@ -170,7 +170,7 @@ enum ecode
 restore_stage_refusal(enum ecode rc, struct err *e)
 {
 	bool writing = rc == E_PLACE_IO || rc == E_PLACE_EXISTS || rc == E_IO || rc == E_IO_UNSURE;
-	bool reading = rc == E_IO_READ || (rc >= E_SRC_MISSING && rc <= E_SRC_VANISHED);
+	bool reading = rc == E_IO_READ || (rc >= E_SRC_MISSING && rc <= E_SRC_BUSY);
 
 	if (!writing && !reading)
 		return rc;
@@ -510,6 +510,18 @@ summarise(struct restore *r, enum ecode rc, struct err *e)
 		why.detail);
 }
 
+/* DF-32: a place that filled up while it was written. */
+static void
+note_space(struct restore *r, struct err *e)
+{
+	struct space now;
+
+	if (cause_of(e->code, e->sys) == CAUSE_DISK_FULL && r->needed > 0 && e->sys > 0 &&
+		space_at(r->s->os, r->dest.parent, &now, NULL) == E_OK)
+		err_note(e, "%" PRIu64 " bytes are needed in all, %" PRIu64 " are free now",
+			r->needed, now.free_bytes);
+}
+
 static void
 give_result(struct restore *r, enum ecode rc, struct err *e)
 {
@@ -520,6 +532,8 @@ give_result(struct restore *r, enum ecode rc, struct err *e)
 	note_owners(r);
 	if (r->art.fd >= 0 && (!r->art.staged || out->promoted))
 		out->artifacts = strdup(r->art.path);
+	if (rc != E_OK)
+		note_space(r, e);
 	if (rc != E_OK && !out->promoted && r->dest.root_made) {
 		out->stage = strdup(r->dest.run_path);
 		err_note(e, "the stage is kept: %s", r->dest.run_path);
