@@ -225,6 +225,31 @@ tell_unfinished(struct cli *cli, struct session *s)
 			runs.unreadable);
 }
 
+/* D-4: below the snapshots and never among them.  restic's array has no place for them: --json leaves them to `status`. */
+static enum ecode
+tell_incomplete(struct cli *cli, struct session *s, struct err *e)
+{
+	struct incomplete_list list;
+	char time[UNIT_TEXT_MAX];
+	enum ecode rc = incomplete_list_load(s, &cli->arena, &list, e);
+
+	if (rc != E_OK || (list.n == 0 && list.unreadable == 0))
+		return rc;
+	screen_out(&cli->screen, "not snapshots, and never to be restored (see: holdfast status):");
+	for (size_t i = 0; i < list.n; i++) {
+		const struct incomplete *r = &list.v[i];
+
+		screen_out(&cli->screen, "incomplete  %s  run %s  %s  %s",
+			local_text(r->started, time), cli_shown(cli, r->run_id, strlen(r->run_id)),
+			cli_shown(cli, r->host.p, r->host.len),
+			joined(cli, r->paths, r->path_count));
+	}
+	if (list.unreadable > 0)
+		screen_out(&cli->screen, "incomplete  %zu records that cannot be read",
+			list.unreadable);
+	return E_OK;
+}
+
 static enum ecode
 show(struct cli *cli, struct session *s, struct err *e)
 {
@@ -240,6 +265,8 @@ show(struct cli *cli, struct session *s, struct err *e)
 		rc = tell_json(cli, &choice, e);
 	else if (rc == E_OK)
 		tell_people(cli, &choice);
+	if (rc == E_OK && !cli->screen.json && cli->opt->arg_count == 0)
+		rc = tell_incomplete(cli, s, e);
 	if (rc == E_OK && !cli->screen.json)
 		tell_unfinished(cli, s);
 	if (rc != E_OK || list.unreadable == 0)

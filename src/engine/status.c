@@ -68,8 +68,11 @@ concern_of(const struct run_info *runs, size_t i)
 	switch (r->life) {
 	case RUN_LIVE:
 		return CONCERN_LIVE;
-	case RUN_DEAD:
 	case RUN_UNKNOWN:
+		if (r->started == NULL)
+			return CONCERN_NONE; /* no first line yet: it is just beginning, or changed nothing */
+		return made_up_for(runs, i, true) ? CONCERN_NONE : CONCERN_DEAD;
+	case RUN_DEAD:
 		return made_up_for(runs, i, true) ? CONCERN_NONE : CONCERN_DEAD;
 	case RUN_ENDED:
 		break;

@@ -382,7 +382,10 @@ class Rows:
     def audit(self):
         """A state directory whose audit log is wrong in one way each: whoever writes to a vault stops before it does."""
         reads = ("audit verify", "audit show")
-        self.t.row("status", 3, 6020, "a run that ended without a report", words=["--check"], env=self.other_state("runs/20260101T000000Z-00000000"))
+        env = self.other_state("runs/20260101T000000Z-00000000")
+        (self.work / "state-audit/holdfast/runs/20260101T000000Z-00000000/execution_journal.jsonl").write_text(
+            '{"data":{"mode":"check"},"event":"run_started","ts":"2026-01-01T00:00:00Z"}\n')
+        self.t.row("status", 3, 6020, "a run that ended without a report", words=["--check"], env=env)
         self.everywhere(WRITES, 25, 6010, "the audit log cannot be written", env=self.other_state("audit/audit.jsonl"))
         self.everywhere((*WRITES, *reads), 26, 6011, "the audit log cannot be read", env=self.other_state("audit/head.json"))
         for change, exit_code, code, name in ((lambda text: text.replace(b"unlock", b"backup"), 31, 6012, "the audit log was changed"),
