@@ -402,6 +402,24 @@ class Rows:
             (self.work / "state-audit/holdfast" / made).mkdir(parents=True)
         return {"XDG_STATE_HOME": str(self.work / "state-audit")}
 
+    def audit(self):
+        """The audit chain of this machine: whoever changes a vault does not go on from a log that is not whole."""
+        log, head = "holdfast/audit/audit.jsonl", "holdfast/audit/head.json"
+        state = self.work / "state-of-others"
+        self.renew()
+        env = {"XDG_STATE_HOME": str(state)}
+        self.t.once("key add", WORDS["key add"], {"env": env})
+        shutil.copytree(state, self.work / "audited")
+        for exit_code, code, name, change in ((31, 6012, "an audit log that was changed", lambda: edit(state / log, lambda t: t.replace("end", "emd"))),
+                                              (47, 6013, "an audit log without its end", lambda: edit(state / log, lambda t: t.partition("\n")[0] + "\n")),
+                                              (26, 6011, "an audit log that cannot be read", lambda: as_directory(state / head))):
+            def reset(change=change):
+                self.renew()
+                shutil.copytree(self.work / "audited", state)
+                change()
+            for command in WRITES:
+                self.t.row(command, exit_code, code, name, reset=reset, env={**env, **(self.new()["env"] if command == "init" else {})})
+
     def opening(self):
         self.everywhere(OPENS, 10, 4500, "no vault there", env={"HOLDFAST_REPOSITORY": str(self.work / "nowhere")})
         self.renew()
@@ -551,6 +569,15 @@ class Rows:
         self.t.row("key remove", 49, 4554, "no such key")
         self.v.flipped(self.work / "vault")
         self.t.row("check", 23, 5200, "a damaged pack", words=["--read-data"])
+
+
+def edit(path, change):
+    path.write_text(change(path.read_text()))
+
+
+def as_directory(path):
+    path.unlink()
+    path.mkdir()
 
 
 def cheapen(vault):
