@@ -169,6 +169,27 @@ test_eio(void **state)
 	both(EIO);
 }
 
+/* DF-32: what is needed and what is free, wherever the place fills up. */
+static void
+test_a_full_place_tells_the_bytes(void **state)
+{
+	bool told = false;
+
+	(void)state;
+	assert_int_equal(run("full", (struct fault_plan){ .error = ENOSPC,
+					     .nth = 1,
+					     .forever = true,
+					     .slots = SLOT_BIT(SLOT_WRITE) |
+						      SLOT_BIT(SLOT_PWRITE) }) == E_OK,
+		0);
+	for (unsigned i = 0; i < f.e.notes; i++)
+		told |= strstr(f.e.note[i], "bytes are needed in all") != NULL &&
+			strstr(f.e.note[i], "are free now") != NULL;
+	assert_true(told);
+	again();
+	remove_tree(f.dest);
+}
+
 static void
 test_enospc(void **state)
 {
@@ -212,6 +233,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_eio),
+		cmocka_unit_test(test_a_full_place_tells_the_bytes),
 		cmocka_unit_test(test_enospc),
 		cmocka_unit_test(test_eacces),
 		cmocka_unit_test(test_emfile),
