@@ -587,6 +587,8 @@ restore_result_done(struct restore_result *r)
 {
 	free((void *)(uintptr_t)r->stage);
 	r->stage = NULL;
+	free((void *)(uintptr_t)r->previous);
+	r->previous = NULL;
 	free((void *)(uintptr_t)r->artifacts);
 	r->artifacts = NULL;
 }

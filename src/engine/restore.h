@@ -76,6 +76,8 @@ struct restore_result {
 	uint64_t fresh, identical, differing, only_live, unresolved;
 	uint64_t needed_bytes;
 	struct id plan_digest; /* of restore_plan.json without its time */
+	const char
+		*previous; /* name beside the destination of the tree it replaced, or NULL; owned */
 	const char *artifacts; /* directory they ended up in, or NULL; owned by the result */
 	const char
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */

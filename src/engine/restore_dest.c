@@ -17,7 +17,6 @@
 #include "os/io.h"
 
 #define STAGE_SUFFIX     ".holdfast_stage"
-#define STAGE_ROOT       "stage_root"
 #define DEST_FRESH_MODE  0755
 #define DIR_FLAGS        (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #define EMPTY_DENT_BYTES 4096 /* one getdents call: "." and ".." and whatever else */
@@ -156,7 +155,8 @@ restore_dest_check(struct restore *r, struct err *e)
 	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
 		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
 	d->exists = true;
-	return check_inside(r, e);
+	rc = check_inside(r, e);
+	return rc == E_OK ? restore_swap_check(r, e) : rc;
 }
 
 /* ---- the stage ---- */
@@ -213,7 +213,7 @@ make_root(struct restore *r, struct err *e)
 	struct restore_dest *d = &r->dest;
 	enum ecode rc;
 
-	rc = buf_printf(&path, e, "%s/" STAGE_ROOT, d->run_path);
+	rc = buf_printf(&path, e, "%s/" RESTORE_STAGE_ROOT, d->run_path);
 	if (rc == E_OK)
 		rc = buf_add_byte(&path, '\0', e);
 	if (rc == E_OK)
@@ -230,7 +230,7 @@ check_root(struct restore *r, struct err *e)
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
 	struct os_meta made, opened;
-	int rc = os->stat(os, d->run_fd, STAGE_ROOT, AT_SYMLINK_NOFOLLOW, &made);
+	int rc = os->stat(os, d->run_fd, RESTORE_STAGE_ROOT, AT_SYMLINK_NOFOLLOW, &made);
 
 	if (rc >= 0)
 		rc = os->stat(os, d->root_fd, "", AT_EMPTY_PATH, &opened);
@@ -259,9 +259,9 @@ restore_stage_make(struct restore *r, struct err *e)
 	rc = open_made(r, d->stage_fd, r->args->run_id, &d->run_fd, e);
 	if (rc != E_OK)
 		return rc;
-	got = os->mkdir(os, d->run_fd, STAGE_ROOT, 0700);
+	got = os->mkdir(os, d->run_fd, RESTORE_STAGE_ROOT, 0700);
 	if (got < 0)
-		return stage_refused(e, got, "mkdir " STAGE_ROOT " in", d->run_path);
+		return stage_refused(e, got, "mkdir " RESTORE_STAGE_ROOT " in", d->run_path);
 	d->root_made = true;
 	rc = make_root(r, e);
 	return rc == E_OK ? check_root(r, e) : rc;
@@ -313,11 +313,23 @@ rename_into_place(struct restore *r)
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
 	unsigned flags = d->exists ? 0 : RENAME_NOREPLACE;
-	int rc = os->rename(os, d->run_fd, STAGE_ROOT, d->parent_fd, d->base, flags);
+	int rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, d->base, flags);
 
 	if (flags != 0 && (rc == -EINVAL || rc == -ENOSYS))
-		rc = os->rename(os, d->run_fd, STAGE_ROOT, d->parent_fd, d->base, 0);
+		rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, d->base, 0);
 	return rc;
+}
+
+static enum ecode
+put_in_place(struct restore *r, struct err *e)
+{
+	int rc = rename_into_place(r);
+
+	if (rc < 0)
+		return err_set(e, E_PROMOTE, -rc, "rename to %s", r->dest.path);
+	r->out->promoted = true;
+	r->dest.root_made = false;
+	return E_OK;
 }
 
 enum ecode
@@ -325,7 +337,7 @@ restore_promote(struct restore *r, struct err *e)
 {
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
-	enum ecode rc;
+	enum ecode rc, kept;
 	int got;
 
 	rc = describe_root(r, e);
@@ -335,16 +347,17 @@ restore_promote(struct restore *r, struct err *e)
 		rc = make_durable(r, e);
 	if (rc != E_OK)
 		return rc;
-	got = rename_into_place(r);
-	if (got < 0)
-		return err_set(e, E_PROMOTE, -got, "rename to %s", d->path);
-	r->out->promoted = true;
-	d->root_made = false;
+	if (d->previous != NULL)
+		kept = restore_swap(r, e);
+	else
+		kept = put_in_place(r, e);
+	if (!r->out->promoted)
+		return kept;
 	got = os->fsync(os, d->parent_fd);
 	if (got < 0)
 		return err_set(e, E_IO_UNSURE, -got, "%s is complete and in place; fsync of %s",
 			d->path, d->parent);
-	return E_OK;
+	return kept;
 }
 
 /* Leftovers are named by the next look at the destination's parent; removing them may fail. */
@@ -355,7 +368,7 @@ restore_dest_done(struct restore *r, bool keep_stage)
 	const struct os *os = r->s->os;
 
 	if (!keep_stage && d->run_fd >= 0 && d->root_made)
-		(void)os->unlink(os, d->run_fd, STAGE_ROOT, AT_REMOVEDIR);
+		(void)os->unlink(os, d->run_fd, RESTORE_STAGE_ROOT, AT_REMOVEDIR);
 	if (!keep_stage && d->run_made)
 		(void)os->unlink(os, d->stage_fd, r->args->run_id, AT_REMOVEDIR);
 	if (!keep_stage && d->stage_made)

@@ -167,6 +167,8 @@ enum restore_records {
 };
 
 struct restore_dest {
+	const char *previous; /* name the replaced tree gets; NULL: nothing is replaced */
+	bool old_staged;      /* it could not get that name: it is in the stage */
 	const char *path, *parent, *base; /* cleaned; base is one safe name */
 	const char *stage_name;           /* "<base>.holdfast_stage" */
 	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
@@ -257,6 +259,14 @@ enum ecode restore_dest_check(struct restore *r, struct err *e) must_check; /* w
 enum ecode restore_stage_make(struct restore *r, struct err *e) must_check;
 enum ecode restore_promote(struct restore *r, struct err *e) must_check;
 void restore_dest_done(struct restore *r, bool keep_stage);
+
+#define RESTORE_STAGE_ROOT "stage_root" /* D-1 */
+
+/* ---- restore_swap.c ---- */
+/* The name of the previous tree is free.  Fine for the other verbs. */
+enum ecode restore_swap_check(struct restore *r, struct err *e) must_check;
+/* The stage and the destination change places; the previous tree is kept.  Sets out->promoted. */
+enum ecode restore_swap(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_stage.c ---- */
 enum ecode restore_stage(struct restore *r, struct err *e) must_check;
