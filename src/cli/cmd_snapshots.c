@@ -186,43 +186,13 @@ tell_people(struct cli *cli, const struct choice *c)
 	tell_partial(cli, partial, unknown);
 }
 
-static const char *
-state_text(enum incomplete_state state)
+/* Somebody who asks for some snapshots does not ask for what is none. */
+static bool
+whole_list(const struct options *o)
 {
-	switch (state) {
-	case INCOMPLETE_LIVE:
-		return "at work";
-	case INCOMPLETE_DEAD:
-		return "ended without a snapshot";
-	case INCOMPLETE_UNKNOWN:
-		return "at work, or lost";
-	}
-	return "?"; /* not reached: -Wswitch-enum proves the list above */
-}
-
-/* Runs that made no snapshot are told apart from those that did, never among them (D-4, DV-08). */
-static void
-tell_unfinished(struct cli *cli, struct session *s)
-{
-	struct incomplete_list runs = { .n = 0 };
-	char time[UNIT_TEXT_MAX];
-	struct err why;
-
-	if (incomplete_list_load(s, &cli->arena, &runs, &why) != E_OK)
-		return; /* a hint beside the list; whoever needs the records is told */
-	for (size_t i = 0; i < runs.n; i++) {
-		const struct incomplete *run = &runs.v[i];
-
-		screen_out(&cli->screen, "incomplete: run %s of %s, %s, %s%s", run->run_id,
-			cli_shown(cli, run->host.p, run->host.len), local_text(run->started, time),
-			state_text(runs.state[i]),
-			runs.state[i] == INCOMPLETE_DEAD
-				? "; the next backup of the same continues it"
-				: "");
-	}
-	if (runs.unreadable > 0)
-		screen_out(&cli->screen, "incomplete: %zu more, whose records cannot be trusted",
-			runs.unreadable);
+	return o->arg_count == 0 && !flag_given(o, FLAG_ONLY_HOST) &&
+	       !flag_given(o, FLAG_ONLY_TAG) && !flag_given(o, FLAG_ONLY_PATH) &&
+	       !flag_given(o, FLAG_LATEST);
 }
 
 /* D-4: below the snapshots and never among them.  restic's array has no place for them: --json leaves them to `status`. */
@@ -265,10 +235,8 @@ show(struct cli *cli, struct session *s, struct err *e)
 		rc = tell_json(cli, &choice, e);
 	else if (rc == E_OK)
 		tell_people(cli, &choice);
-	if (rc == E_OK && !cli->screen.json && cli->opt->arg_count == 0)
+	if (rc == E_OK && !cli->screen.json && whole_list(cli->opt))
 		rc = tell_incomplete(cli, s, e);
-	if (rc == E_OK && !cli->screen.json)
-		tell_unfinished(cli, s);
 	if (rc != E_OK || list.unreadable == 0)
 		return rc;
 	*e = list.first_unreadable;
