@@ -151,6 +151,20 @@ def sweep_init(home, size, rng):
 
 # ---- does the sweep see what it is to see? ----
 
+def control_killer(work):
+    """Call N is stopped before it runs, or after; what came earlier happened, what comes later does not."""
+    words = ["--", "sh", "-c", "mkdir one; mkdir two; mkdir three"]
+    listed = subprocess.run([KILLER, "list", *words], cwd=work, capture_output=True, text=True).stderr.splitlines()
+    number = next(line.split()[0] for line in listed if line.split()[1].startswith("mkdir") and line.endswith("two"))
+    made = []
+    for options in ([], ["-a"]):
+        for folder in work.iterdir():
+            folder.rmdir()
+        done = subprocess.run([KILLER, *options, "kill", number, *words], cwd=work, capture_output=True, text=True)
+        made.append((sorted(f.name for f in work.iterdir()), json.loads(done.stderr.splitlines()[-1])["exit"]))
+    lab.check(made == [(["one"], -9), (["one", "two"], -9)], "control: the killer stops before a call, or after it", made)
+
+
 def control(home, size):
     """A snapshot made where it may not be, a pack taken away: the verdict must be no."""
     scene = SCENES[1](home, size)
@@ -195,6 +209,8 @@ def main():
             home = work / f"round{round_}"
             home.mkdir()
             if round_ == 0:
+                (home / "killer").mkdir()
+                control_killer(home / "killer")
                 control(home / "control", size())
             sweep_init(pathlib.Path(home / "init"), size(), rng)
             for number, make in enumerate(SCENES):
