@@ -404,14 +404,31 @@ enum ecode exclusions_tell(const struct backup *b, struct arena *a, struct backu
 enum ecode exclusion_text(const struct backup_args *args, size_t rule, struct arena *a,
 	const char **out, struct err *e) must_check;
 
+/* ---- backup_job.c: a directory's job from its making to its release ---- */
+/* Among the living of the backup from now on; `up` NULL: the root. */
+enum ecode job_new(struct backup *b, struct dir_job *up, uint32_t up_child, struct dir_job **out,
+	struct err *e) must_check;
+/* A job for a subdirectory: where it is, what it was, and whose descriptor it will be opened from. */
+enum ecode job_below(
+	struct dir_job *up, uint32_t number, struct dir_job **out, struct err *e) must_check;
+enum ecode job_open_dir(struct dir_job *job, struct err *e) must_check;
+void job_unpin(struct dir_job *job);
+void job_free(struct dir_job *job);
+/* Jobs and their batches are released through the backup's list, whether they ran or not. */
+void job_drop(struct flow_task *task);
+void older_is(struct older *old, const struct id *tree);
+/* Finished work that the parent snapshot has as well tells nothing new. */
+void skip_same(struct dir_job *job);
+
 /* ---- backup_walk.c ---- */
+/* Of a job: lists the directory, takes what is at hand and hands out the rest. */
+enum ecode job_run(struct flow_task *task, unsigned worker, struct err *e);
 /* Runs the walk from the root of targets to the root tree; b->root_tree is then set. */
 enum ecode walk_targets(struct backup *b, const struct vnode *root, const struct id *prev_tree,
 	struct err *e) must_check;
 /* n children are known (or dropped): the last one writes the tree and goes on upwards.  The job may be gone after it. */
 enum ecode child_finished(
 	struct dir_job *job, unsigned n, struct worker *w, struct err *e) must_check;
-void job_unpin(struct dir_job *job);
 /* The child is complete: counts it. */
 void child_done(struct dir_job *job, struct child *c);
 void child_problem(struct dir_job *job, const struct child *c, const struct err *why);
@@ -442,6 +459,12 @@ enum ecode stream_store(
 	struct backup *b, int fd, struct arena *a, struct node *node, struct err *e) must_check;
 /* All blobs of a content list are in the index. */
 bool content_known(struct backup *b, const struct node *node);
+
+/* ---- backup_stdin.c ---- */
+/* The one path of the snapshot. */
+enum ecode stdin_path(struct backup *b, struct record *rec, struct err *e) must_check;
+/* Reads to the end, and wraps the file into its directories: b->root_tree. */
+enum ecode run_stdin(struct backup *b, struct record *rec, struct err *e) must_check;
 
 /* ---- backup.c: what preflight shares ---- */
 enum ecode backup_begin(struct backup *b, struct session *s, const struct backup_args *args,
