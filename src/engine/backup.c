@@ -351,6 +351,7 @@ run_opened(struct backup *b, struct record *rec, struct backup_result *out, stru
 	if (rc != E_OK)
 		return rc;
 	b->durable = true;
+	capacity_measure(b);
 	l->note(l->arg, "backup_packs_and_indexes_durable", "");
 	if (out->totals.packs > 0)
 		backup_measure(b, "every sealed blob was opened and compared before it was stored");

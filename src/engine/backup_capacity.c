@@ -13,6 +13,7 @@
  * The reserve stays free: the snapshot and the indexes of a run that is nearly done
  * must fit, and removing anything later needs room for a pack that is written first.
  */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/path.h"
@@ -209,6 +210,7 @@ judge_rest(struct backup *b, struct err *e)
 
 	commit_totals(b->commit, &t);
 	data = t.data_added_packed > t.stored_bytes ? t.data_added_packed - t.stored_bytes : 0;
+	b->space_how = "it has room for all that was sealed";
 	return capacity_judge(
 		b, data, (t.data_blobs + t.tree_blobs) * ESTIMATE_BLOB_BYTES, &b->capacity, e);
 }
@@ -222,9 +224,11 @@ judge_estimate(struct backup *b, struct err *e)
 
 	if (rc == E_OK)
 		rc = capacity_judge(b, data, metadata, &b->capacity, e);
-	if (rc == E_OK)
-		l->note(l->arg, "space_estimated", "the sources were counted; the vault has room");
-	return rc;
+	if (rc != E_OK)
+		return rc;
+	b->space_how = "it has room for what the sources, counted a second time, can bring";
+	l->note(l->arg, "space_estimated", "the sources were counted; the vault has room");
+	return E_OK;
 }
 
 static enum ecode
@@ -238,9 +242,12 @@ judge_whole(struct backup *b, struct err *e)
 	if (atomic_load(&b->walk_over))
 		return judge_rest(b, e);
 	rc = vault_space(b, &space, e);
-	if (rc != E_OK || fits_whole(b, &space))
+	if (rc != E_OK)
 		return rc;
-	return judge_estimate(b, e);
+	if (!fits_whole(b, &space))
+		return judge_estimate(b, e);
+	b->space_how = "it has room for all that the sources' file systems hold";
+	return E_OK;
 }
 
 /* One object, at this moment. */
@@ -278,6 +285,7 @@ gate_space(void *arg, uint64_t bytes, struct err *e)
 	if (!b->space_judged)
 		rc = judge_whole(b, e);
 	b->space_judged = rc == E_OK;
+	b->space_looks++;
 	pthread_mutex_unlock(&b->space_lock);
 	return rc == E_OK ? judge_object(b, bytes, e) : rc;
 }
@@ -292,6 +300,19 @@ gate_capacity_of_dry_run(struct backup *b, struct err *e)
 	commit_totals(b->commit, &t);
 	return capacity_judge(b, t.data_added_packed,
 		(t.data_blobs + t.tree_blobs) * ESTIMATE_BLOB_BYTES, &b->capacity, e);
+}
+
+void
+capacity_measure(struct backup *b)
+{
+	if (b->space_how != NULL)
+		backup_measure(
+			b, "before the first byte was stored, the vault's space: %s", b->space_how);
+	if (b->space_looks > 0)
+		backup_measure(b,
+			"each of %" PRIu64
+			" objects was compared with the free space before it was written",
+			b->space_looks);
 }
 
 enum ecode

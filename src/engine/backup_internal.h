@@ -229,7 +229,9 @@ struct backup {
 	struct map links;      /* hard-linked files of an estimate that were counted */
 	atomic_bool walk_over; /* all content is sealed: what is still to be stored is known */
 	pthread_mutex_t space_lock;
-	bool space_judged; /* there is room for what was estimated */
+	bool space_judged;     /* there is room for what was estimated */
+	const char *space_how; /* … and this is how it was found out; NULL: it was not asked */
+	uint64_t space_looks;  /* objects that were compared with the free space of their moment */
 	struct capacity capacity;
 	bool counted_ahead; /* totals come from the scan, not from the walk */
 	pthread_mutex_t live_lock;
@@ -291,6 +293,8 @@ enum ecode gate_space(void *arg, uint64_t bytes, struct err *e) must_check;
 enum ecode capacity_judge(struct backup *b, uint64_t data, uint64_t metadata, struct capacity *out,
 	struct err *e) must_check;
 enum ecode gate_capacity_of_dry_run(struct backup *b, struct err *e) must_check;
+/* For the report: what the gate looked at; nothing when no object was due.  All objects are stored. */
+void capacity_measure(struct backup *b);
 /* A vault that filled up in mid-run: E_STORE_SPACE becomes E_CAPACITY with the numbers. */
 enum ecode capacity_explain(struct backup *b, enum ecode rc, struct err *e);
 

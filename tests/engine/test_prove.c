@@ -306,9 +306,12 @@ the_report_says_what_ran(void **state)
 	assert_true(r.totals.proved_bytes == r.totals.stored_bytes);
 	assert_true(measured(&r, "read back and hashed before"));
 	assert_true(measured(&r, "probed"));
+	assert_true(measured(&r, "the vault's space: it has room for")); /* D-18 */
+	assert_true(measured(&r, "compared with the free space before it was written"));
 	assert_int_equal(back_up(b, b->local, 0, PROOF_NONE, &r, &e), E_OK);
 	assert_false(measured(&r, "snapshot was written"));
 	assert_false(measured(&r, "every sealed blob")); /* none was stored */
+	assert_false(measured(&r, "space"));             /* nor was anything asked */
 }
 
 /* ---- the gate before ---- */
