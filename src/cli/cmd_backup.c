@@ -475,7 +475,8 @@ run(struct cli *cli, struct backup_words *w, struct backup_result *result, struc
 		.safety = safety };
 	struct job_open_args how = { .lock = w->args.dry_run ? SESSION_NO_LOCK : SESSION_SHARED,
 		.compression = w->compression,
-		.threads = w->threads };
+		.threads = w->threads,
+		.health_dir = w->args.state_dir };
 	struct session s = { .os = NULL };
 	struct job job;
 	enum ecode rc;

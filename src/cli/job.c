@@ -278,6 +278,7 @@ job_open(struct job *j, const struct job_open_args *how, struct session *s, stru
 		.location = cli->set.repo,
 		.key_hint = cli->set.key_hint,
 		.lock = flag_given(cli->opt, FLAG_NO_LOCK) ? SESSION_NO_LOCK : how->lock,
+		.health_dir = how->health_dir,
 		.retry_lock_s = cli->set.retry_lock_s,
 		.run_id = cli->run_id[0] == '\0' ? NULL : cli->run_id,
 		.compression = how->compression,

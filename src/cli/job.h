@@ -52,6 +52,7 @@ struct job_open_args {
 	enum session_lock lock;
 	enum compression compression;
 	unsigned threads;
+	const char *health_dir; /* see struct session_args */
 };
 enum ecode job_open(struct job *j, const struct job_open_args *how, struct session *s,
 	struct err *e) must_check;

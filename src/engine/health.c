@@ -80,6 +80,8 @@ parse(const struct buf *text, struct health_summary *out)
 	ok = json_enter_object(&j);
 	while (ok && json_key(&j, &key))
 		ok = take_member(&j, key, &h, &format);
+	/* without their times nobody can say whether failures last */
+	ok = ok && (h.failures == 0 || (h.first_failure.s != 0 && h.last_failure.s != 0));
 	if (!ok || !json_end(&j) || format != FORMAT)
 		h = (struct health_summary){ .damaged = true };
 	*out = h;
@@ -256,6 +258,26 @@ unwell(const struct health_summary *h, const struct err *why, struct err *e)
 	err_note(e, "failed %" PRIu64 " time%s in a row, first %s; passed last: %s", h->failures,
 		h->failures == 1 ? "" : "s", first, good);
 	return code;
+}
+
+enum ecode
+health_lock_refused(const struct session *s, const char *state_dir, enum ecode rc, struct err *e)
+{
+	struct health_summary h;
+	struct err why;
+
+	if ((rc != E_STORE_RDONLY && rc != E_STORE_WRITE && rc != E_STORE_UNSURE) ||
+		state_dir == NULL || e == NULL)
+		return rc;
+	why = *e;
+	recall(s, state_dir, &h);
+	count_failure(&h, s->os->wall(s->os), &why);
+	remember(s, state_dir, &h);
+	if (persists(&h))
+		return unwell(&h, &why, e);
+	err_note(e, "refused %" PRIu64 " time%s in a row by this vault's place", h.failures,
+		h.failures == 1 ? "" : "s");
+	return rc;
 }
 
 enum ecode

@@ -20,6 +20,14 @@
  */
 enum ecode health_gate(struct session *s, const char *state_dir, struct err *e) must_check;
 
+/*
+ * The lock is the first thing a run writes: where the place refuses it, there is no probe after it, and this counts instead
+ * (DV-53).  `rc`, `e`: the refusal of the lock; gives back what is to be told: that, or E_VAULT_UNWELL_STILL when it persists.
+ * `state_dir` NULL, or a refusal for another reason: nothing happens.
+ */
+enum ecode health_lock_refused(
+	const struct session *s, const char *state_dir, enum ecode rc, struct err *e);
+
 #define HEALTH_REASON_BYTES (ERR_DETAIL_BYTES + 64) /* NUL included; a code and its detail */
 struct health_summary {
 	bool damaged;     /* there is a history and it is not one: all else is unknown */

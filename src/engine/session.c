@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/health.h"
+
 /*
  * What waits in the flow at most, in bytes of content: a largest chunk (8 MiB),
  * or half a dozen of the usual 1.5 MiB.  Workers over it help instead of waiting.
@@ -121,9 +123,10 @@ open_parts(struct session *s, const struct session_args *args, struct err *e)
 	rc = open_codecs(s, args->compression, e);
 	if (rc == E_OK)
 		rc = index_open(&s->index, e);
-	if (rc == E_OK)
-		rc = take_lock(s, args, e);
-	return rc;
+	if (rc != E_OK)
+		return rc;
+	rc = take_lock(s, args, e);
+	return rc == E_OK ? rc : health_lock_refused(s, args->health_dir, rc, e);
 }
 
 enum ecode

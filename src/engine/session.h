@@ -24,6 +24,8 @@ struct session_args {
 	struct slice password;
 	const char *key_hint;
 	enum session_lock lock;
+	/* A vault that cannot take the lock is not well: counted in the history below this directory (DV-53).  NULL: not. */
+	const char *health_dir;
 	uint64_t retry_lock_s;
 	const char *run_id; /* for the lock's record; NULL: none; lives as long as the session */
 	enum compression compression;
