@@ -1,4 +1,4 @@
-/* restore: flags → engine/restore; summary and JSON as restic's. */
+/* restore, restore-swap: flags → engine/restore; summary and JSON as restic's. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -84,12 +84,15 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 
 	/* in every restored tree once all comparers of the tests know them: WC-17 */
 	w->args.artifacts = flag_given(o, FLAG_ARTIFACTS) || flag_given(o, FLAG_PLAN) ||
-			    flag_given(o, FLAG_RESTORE_DRY_RUN) || o->arg_count == 2;
-	if (strcmp(o->args[0], "apply") == 0 && o->arg_count == 2)
+			    flag_given(o, FLAG_RESTORE_DRY_RUN) || o->arg_count == 2 ||
+			    o->command == CMD_RESTORE_SWAP;
+	if (o->command == CMD_RESTORE_SWAP)
+		w->args.kind = RESTORE_SWAP;
+	else if (strcmp(o->args[0], "apply") == 0 && o->arg_count == 2)
 		return take_plan(cli, w, e);
 	if (o->arg_count > 1)
-		return err_set(e, E_USAGE, 0, "restore takes one snapshot; \"%s\" is too much",
-			o->args[1]);
+		return err_set(e, E_USAGE, 0, "%s takes one snapshot; \"%s\" is too much",
+			command_row(o->command)->name, o->args[1]);
 	w->args.snapshot = o->args[0];
 	w->args.dest = flag_text(o, FLAG_TARGET);
 	w->args.dry_run = flag_given(o, FLAG_RESTORE_DRY_RUN);
@@ -97,8 +100,11 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 	w->args.ownership_by_name = flag_given(o, FLAG_OWNERSHIP_BY_NAME);
 	w->args.strict_metadata = flag_given(o, FLAG_STRICT_METADATA);
 	if (w->args.dest == NULL || w->args.dest[0] == '\0')
-		return err_set(e, E_USAGE, 0, "restore needs a place: --target DIR");
+		return err_set(e, E_USAGE, 0, "%s needs a place: --target DIR",
+			command_row(o->command)->name);
 	rc = take_verify(flag_text(o, FLAG_VERIFY), &w->args.verify, e);
+	if (rc == E_OK && w->args.kind != RESTORE_EMPTY)
+		rc = pick_absolute(cli, w->args.dest, &w->args.dest, e);
 	if (rc == E_OK)
 		rc = pick_filter(cli, &w->filter, e);
 	if (rc == E_OK)
@@ -150,6 +156,10 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	put(&w, "metadata_problems", r->metadata_problems);
 	json_put_key(&w, "snapshot_id");
 	json_put_id(&w, &r->snapshot_id);
+	if (r->previous != NULL) {
+		json_put_key(&w, "previous_tree");
+		json_put_str(&w, r->previous);
+	}
 	json_put_key(&w, "completeness");
 	json_put_str(&w, completeness_text(r->completeness));
 	json_put_key(&w, "run_id");
@@ -191,6 +201,9 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 		"restored %s into %s: %" PRIu64 " files, %" PRIu64 " directories, %s in %s",
 		cli_short(cli, &r->snapshot_id), cli_shown(cli, args->dest, strlen(args->dest)),
 		r->files, r->dirs, bytes_text(r->bytes, bytes), span_text(spent_s, span));
+	if (r->previous != NULL)
+		screen_out(&cli->screen, "the previous tree is kept: %s",
+			cli_shown(cli, r->previous, strlen(r->previous)));
 }
 
 static void
@@ -208,31 +221,27 @@ fill_result(struct job *j, const struct restore_args *args, const struct restore
 		j->result.status = "dry-run";
 }
 
-static const char *const *
-safety_of(const struct restore_args *args)
+#define SAFETY_LINES 4
+
+/* What ran before the destination changed, and how it changed; NULL-terminated. */
+static void
+fill_safety(const struct restore_args *args, const char *lines[SAFETY_LINES])
 {
-	static const char *const hash[] = {
-		"the restored tree was compared with the snapshot by hash before it was put in place",
-		"the destination was untouched until one rename", NULL
-	};
-	static const char *const size[] = {
-		"sizes were compared with the snapshot before the tree was put in place",
-		"the destination was untouched until one rename", NULL
-	};
-	static const char *const none[] = { "the destination was untouched until one rename",
-		NULL };
+	size_t n = 0;
 
 	if (only_planned(args))
-		return NULL;
-	switch (args->verify) {
-	case VERIFY_HASH:
-		return hash;
-	case VERIFY_SIZE:
-		return size;
-	case VERIFY_NONE:
-		return none;
-	}
-	return NULL; /* not reached: -Wswitch-enum proves the list above */
+		return;
+	if (args->verify == VERIFY_HASH)
+		lines[n++] =
+			"the restored tree was compared with the snapshot by hash before it was put in place";
+	else if (args->verify == VERIFY_SIZE)
+		lines[n++] =
+			"sizes were compared with the snapshot before the tree was put in place";
+	lines[n++] = args->kind == RESTORE_SWAP
+			     ? "the destination was untouched until it was exchanged"
+			     : "the destination was untouched until one rename";
+	if (args->kind == RESTORE_SWAP)
+		lines[n++] = "the tree that was replaced is kept whole";
 }
 
 /* What was restored is what the snapshot has; that this is not all there was must not be found out later (DV-04). */
@@ -252,20 +261,23 @@ warn_completeness(struct job *j, const struct restore_result *r)
 static enum ecode
 run(struct cli *cli, struct restore_words *w, struct restore_result *result, struct err *e)
 {
-	struct job_args args = { .mode = "restore",
+	struct job_args args = { .mode = restore_kind_text(w->args.kind),
 		.changes = !w->args.dry_run,
-		.kind = TICKER_RESTORE,
-		.safety = safety_of(&w->args) };
+		.kind = TICKER_RESTORE };
+	const char *safety[SAFETY_LINES] = { NULL };
 	struct job_open_args how = { .lock = SESSION_SHARED };
 	struct session s = { .os = NULL };
 	struct job job;
 	enum ecode rc;
 
+	fill_safety(&w->args, safety);
+	args.safety = safety;
 	args.source = cli_text(
 		cli, "%s of %s", w->args.snapshot, cli->set.repo == NULL ? "?" : cli->set.repo);
 	args.target = w->args.dest;
 	args.destination = cli_safe_location(cli, w->args.dest);
-	args.operation = cli_text(cli, "restore of %s into %s", w->args.snapshot, w->args.dest);
+	args.operation =
+		cli_text(cli, "%s of %s into %s", args.mode, w->args.snapshot, w->args.dest);
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)
 		return rc;

@@ -27,6 +27,7 @@ run_command(struct cli *cli, struct err *e)
 	case CMD_LS:
 		return cmd_ls(cli, e);
 	case CMD_RESTORE:
+	case CMD_RESTORE_SWAP:
 		return cmd_restore(cli, e);
 	case CMD_CHECK:
 		return cmd_check(cli, e);

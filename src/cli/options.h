@@ -16,6 +16,7 @@ enum command_id {
 	CMD_SNAPSHOTS,
 	CMD_LS,
 	CMD_RESTORE,
+	CMD_RESTORE_SWAP,
 	CMD_CHECK,
 	CMD_KEY_LIST,
 	CMD_KEY_ADD,
@@ -30,7 +31,7 @@ enum command_id {
 	CMD_HELP,
 	CMD_VERSION,
 };
-#define COMMANDS 19
+#define COMMANDS 20
 
 enum flag {
 	/* global */

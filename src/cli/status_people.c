@@ -45,7 +45,7 @@ tell_run(struct cli *cli, const struct run_info *r, const char *state)
 		screen_out(&cli->screen, "    source  %s", shown(cli, r->source));
 	if (r->vault != NULL)
 		screen_out(&cli->screen, "    vault   %s", shown(cli, r->vault));
-	if (r->target != NULL && r->mode != NULL && strcmp(r->mode, "restore") == 0)
+	if (r->target != NULL && r->mode != NULL && strncmp(r->mode, "restore", 7) == 0)
 		screen_out(&cli->screen, "    target  %s", shown(cli, r->target));
 }
 

@@ -76,8 +76,8 @@ struct restore_result {
 	uint64_t fresh, identical, differing, only_live, unresolved;
 	uint64_t needed_bytes;
 	struct id plan_digest; /* of restore_plan.json without its time */
-	const char
-		*previous; /* name beside the destination of the tree it replaced, or NULL; owned */
+	const char *
+		previous; /* where the tree that was replaced is now, or NULL; owned by the result */
 	const char *artifacts; /* directory they ended up in, or NULL; owned by the result */
 	const char
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */
@@ -91,6 +91,8 @@ struct restore_result {
 enum ecode restore_run(struct session *s, const struct restore_args *args,
 	struct restore_result *out, struct err *e) must_check;
 void restore_result_done(struct restore_result *r);
+
+const char *restore_kind_text(enum restore_kind kind); /* "restore-swap" */
 
 /*
  * A plan that was written with plan_file or by a dry run, to be carried out: fills what decides about it (snapshot,

@@ -317,7 +317,6 @@ struct restore_table {
 enum ecode restore_table_write(struct restore *r, int dir, const struct restore_table *t,
 	struct id *digest, struct err *e) must_check;
 void restore_put_path(struct json_out *w, const char *key, const struct buf *path);
-const char *restore_kind_text(enum restore_kind kind);
 const char *restore_tree_text(enum restore_tree tree);
 const char *restore_verify_text(enum restore_verify verify);
 /* args->plan_digest is that of this plan, or E_PLAN_CHANGED; nothing is written. */

@@ -121,9 +121,24 @@ two_steps(struct restore *r, struct err *e)
 	back = os->rename(os, d->parent_fd, d->previous, d->parent_fd, d->base, 0);
 	if (back >= 0)
 		return told(r, rc, "the destination is as it was; the new tree is in the stage", e);
-	err_note(e, "the previous tree is %s/%s", d->parent, d->previous);
-	return told(r, rc,
+	(void)told(r, rc,
 		"the destination has no name at the moment: rename the previous tree back", e);
+	err_note(e, "the previous tree is %s/%s", d->parent, d->previous);
+	err_note(e, "next: mv -T '%s/%s' '%s'", d->parent, d->previous, d->path);
+	return E_PROMOTE;
+}
+
+static void
+tell_previous(struct restore *r)
+{
+	const struct restore_dest *d = &r->dest;
+	const char *dir = d->old_staged ? d->run_path : d->parent;
+	const char *name = d->old_staged ? RESTORE_STAGE_ROOT : d->previous;
+	const char *path;
+	struct err ignored;
+
+	r->out->previous =
+		strdup(path_join(&r->arena, dir, name, &path, &ignored) == E_OK ? path : name);
 }
 
 enum ecode
@@ -145,7 +160,6 @@ restore_swap(struct restore *r, struct err *e)
 		kept = keep_old(r, e);
 	}
 	d->root_made = false;
-	if (kept == E_OK)
-		r->out->previous = strdup(d->previous);
+	tell_previous(r);
 	return kept;
 }

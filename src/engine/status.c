@@ -99,6 +99,8 @@ status_step(const struct run_info *run)
 			"Run the same command again: what was stored is used, and its lock goes by itself." },
 		{ "restore",
 			"Run the same command again: the destination is as it was, or whole. What was being built lies beside it." },
+		{ "restore-swap",
+			"Run the same command again: it says in which state it finds the destination. Both trees are whole." },
 		{ "init", "Run the same command again: it says if the vault was made already." },
 		{ "key", "See which keys there are (holdfast key list), then decide." },
 		{ "unlock", "Run the same command again." },

@@ -283,6 +283,20 @@ exits 30 "a destination with content refuses"
 result $? "and is untouched"
 hf restore "$first:/src/sub" --target part --json
 last_line out '^\{"message_type":"summary",.*"total_files":1,"files_restored":1' "restore --json"
+hf restore-swap "$first:/src" --target back
+exits 0 "restore-swap"
+last_line out "^the previous tree is kept: TOP/\.holdfast_restore_previous_back_" "it tells where the previous tree is"
+previous=$(find . -maxdepth 1 -name '.holdfast_restore_previous_back_*')
+[ "$(cat back/a)" = hello ] && [ "$(cat "$previous/src/a")" = hello ]
+result $? "both trees are whole"
+hf restore-swap "$first" --target back --json
+last_line out '^\{"message_type":"summary",.*"previous_tree":"[^"]*holdfast_restore_previous_back_' "restore-swap --json"
+[ "$(cat back/src/a)" = hello ] && [ ! -e back.holdfast_stage ]
+result $? "and leaves no stage"
+hf restore-swap "$first" --target back --plan swap.json
+exits 0 "a plan of an exchange"
+hf restore apply swap.json
+exits 0 "is carried out"
 hf restore "$first" --target half --include '*.none'
 exits 49 "nothing matches"
 hf restore "$first" --target dry --dry-run

@@ -39,7 +39,7 @@ def sections():
     """{"backup": its lines} and the lines of the global flags."""
     found, name = {"": []}, None
     for line in CONTRACT.read_text().splitlines():
-        head = re.match(r"### `holdfast ([a-z ]+?)`$", line)
+        head = re.match(r"### `holdfast ([a-z -]+?)`$", line)
         if head:
             name = head.group(1)
         elif line == "## Flags of every command":

@@ -31,7 +31,8 @@ from test_refusals import FIRST_LINE, wait_until  # noqa: E402
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 # How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
 WORDS = {
-    "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "check": [],
+    "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "restore-swap": ["latest", "--target", "out"],
+    "check": [],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
     "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
     "help": [], "version": [],
@@ -40,6 +41,7 @@ OFFLINE = ("runs", "status", "audit verify", "audit show", "help", "version")  #
 OPENS = [name for name in WORDS if name not in (*OFFLINE, "init")]
 LOCKS = [name for name in OPENS if name not in ("unlock", "preflight")]
 WRITES = ("init", "backup", "key add", "key passwd", "key remove", "unlock")  # these refuse to begin without their run folder
+RESTORES = ("restore", "restore-swap")
 OUTPUT = 7012
 FILE_LIMIT = 10  # bytes a process may write to a file: not even a lock fits
 CHEAP_N = 1024  # of scrypt; init takes 32768
@@ -421,7 +423,7 @@ class Rows:
         self.with_vault(self.v.half_key, OPENS, 23, 4511, "a truncated key file")
         self.with_vault(self.v.odd_config, [*OPENS, "init"], 22, 4004, "a config that cannot be read")
         self.with_vault(self.v.locked, LOCKS, 11, 4560, "a lock of another machine")
-        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "check"], 33, 4530, "an index that cannot be used")
+        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "restore-swap", "check"], 33, 4530, "an index that cannot be used")
         self.t.row("cat", 33, 4530, "an index that cannot be used", words=["blob", "0" * 64])
 
     def limits(self):
@@ -438,7 +440,8 @@ class Rows:
         self.with_vault(self.v.unwritable, LOCKS, 21, 4002, "writing fails")
         self.t.row("init", 21, 4002, "writing fails", env={"HOLDFAST_REPOSITORY": "/proc/sys/new"})
         self.renew()
-        self.t.row("restore", 21, 5104, "writing the stage fails", reset=self.renew, words=[*WORDS["restore"], "--no-lock"], file_limit=FILE_LIMIT)
+        for command in RESTORES:
+            self.t.row(command, 21, 5104, "writing the stage fails", reset=self.renew, words=[*WORDS[command], "--no-lock"], file_limit=FILE_LIMIT)
 
     def signals(self):
         for exit_code, code, number in ((130, 7010, signal.SIGINT), (143, 7011, signal.SIGTERM)):
@@ -454,7 +457,7 @@ class Rows:
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
         if done.returncode != 0:
             why = f"mounting is not possible: {done.stderr.decode().strip()}"
-            self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [("restore", 35), ("preflight", 32), ("preflight", 34)], why)
+            self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [(c, 35) for c in RESTORES] + [("preflight", 32), ("preflight", 34)], why)
             return
         try:
             self.on_small(small)
@@ -465,14 +468,16 @@ class Rows:
         self.v.copy("small/vault")
         there, new = ({"HOLDFAST_REPOSITORY": str(small / name)} for name in ("vault", "new"))
         self.renew()
-        self.t.row("restore", 35, 5102, "onto a mount point", words=["latest", "--target", small])
+        for command in RESTORES:
+            self.t.row(command, 35, 5102, "onto a mount point", words=["latest", "--target", small])
         with contextlib.suppress(OSError), open(small / "fill", "wb", buffering=0) as fill:
             while True:
                 fill.write(bytes(4096))
         self.everywhere(LOCKS, 34, 4005, "the vault's file system is full", env=there)
         self.t.row("init", 34, 4005, "the file system is full", env=new)
         self.t.row("preflight", 34, 4005, "the vault's file system is full", env=there)
-        self.t.row("restore", 34, 5103, "the destination is full", words=["latest", "--target", small / "out"])
+        for command in RESTORES:
+            self.t.row(command, 34, 5103, "the destination is full", words=["latest", "--target", small / "out"])
         (small / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         self.everywhere(LOCKS, 32, 4008, "the vault may only be read", env=there)
@@ -536,20 +541,25 @@ class Rows:
         full.mkdir()
         (full / "mine").write_text("precious")
         self.t.row("restore", 30, 5100, "a destination with content", words=["latest", "--target", full])
-        self.t.row("restore", 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
-        self.t.row("restore", 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
+        self.t.row("restore-swap", 30, 5101, "a file at the destination", words=["latest", "--target", full / "mine"])
+        for command in RESTORES:
+            self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
+            self.t.row(command, 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
         self.v.flipped(self.work / "vault")
-        self.t.row("restore", 23, 5107, "a damaged pack", reset=lambda: remove(self.work / "out.holdfast_stage"))
+        for command in RESTORES:
+            self.t.row(command, 23, 5107, "a damaged pack", reset=lambda: remove(self.work / "out.holdfast_stage"))
         self.renew()
         self.v.snapshot(self.work / "vault", {"name": "../out-of-it"})
-        self.t.row("restore", 43, 3020, "a name that would leave its place")
+        for command in RESTORES:
+            self.t.row(command, 43, 3020, "a name that would leave its place")
 
     def of_others(self):
         self.renew()
         unfinished = "20260102T030405Z-0badcafe"  # a run, and no snapshot (D-4, DV-08)
         (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
         for command, words in {"backup": ["src", "--parent", unfinished], "preflight": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
-                               "restore": [".incomplete-" + unfinished, "--target", "out"], "cat": ["snapshot", unfinished]}.items():
+                               "restore": [".incomplete-" + unfinished, "--target", "out"],
+                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "cat": ["snapshot", unfinished]}.items():
             self.t.row(command, 45, 4555, "a run that was not finished", words=words)
         self.renew()
         self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])

@@ -1,0 +1,507 @@
+/*
+ * restore-swap: the verified tree takes the place of the one that is there,
+ * which is kept whole (D-5, D-21).  At every kernel call that can be refused, and
+ * wherever the program can die, the destination is one whole tree and the other
+ * one is whole too, or the refusal prints the step that brings it back (X-11).
+ */
+#include "support/restore_fix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "support/fault_os.h"
+
+/* Calls of one restore, with room; reaching it means that the loop does not end. */
+#define CALLS_MAX 5000
+#define RUN_ID    "20261121T000000Z-00000001"
+
+static struct fix f;
+static struct fault_os faults;
+static struct os stubborn; /* a kernel that knows no exchange */
+static bool no_exchange;
+static int rename_limit; /* renames that succeed; the next one is refused; < 0: all */
+static char reference[300], original[300], run_dir[400], staged[420], previous[400];
+
+static int
+rename_stubborn(const struct os *os, int from_dir, const char *from, int to_dir, const char *to,
+	unsigned flags)
+{
+	const struct os *real = os_posix();
+
+	(void)os;
+	if (no_exchange && (flags & RENAME_EXCHANGE) != 0)
+		return -EINVAL;
+	if (rename_limit == 0)
+		return -EIO;
+	rename_limit -= rename_limit > 0;
+	return real->rename(real, from_dir, from, to_dir, to, flags);
+}
+
+static void
+make_snapshot(void)
+{
+	static uint8_t big[100000];
+	struct session s;
+	struct maker m;
+	struct node inner[2], nodes[4];
+	struct id x[2], sub;
+
+	fix_make(&f, &s, &m);
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (uint8_t)(i * 2654435761U >> 9);
+	x[0] = maker_data(&m, big, sizeof(big));
+	x[1] = maker_data(&m, "small", 5);
+	inner[0] = node_symlink("link", "nowhere");
+	inner[1] = node_file("small", &x[1], 1, 5);
+	sub = maker_tree(&m, inner, 2);
+	nodes[0] = node_dir("dir", &sub);
+	nodes[1] = node_file("parts", x, 2, sizeof(big) + 5);
+	nodes[2] = node_file("twin-a", &x[1], 1, 5);
+	nodes[3] = node_file("twin-b", &x[1], 1, 5);
+	nodes[2].inode = nodes[3].inode = 5;
+	nodes[2].links = nodes[3].links = 2;
+	fix_made(&s, &m, nodes, 4);
+}
+
+static void
+set_time(const char *path)
+{
+	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
+
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void
+put(const char *dir, const char *name, const char *text)
+{
+	char path[600];
+
+	assert_true(snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path));
+	write_file(path, text, strlen(text));
+	set_time(path);
+}
+
+static void
+make_dir(const char *path)
+{
+	assert_int_equal(mkdir(path, 0750), 0);
+}
+
+/* What is at the destination before: a changed file, an unrelated one, and a directory with another. */
+static void
+make_live(const char *dir)
+{
+	char sub[400];
+
+	make_dir(dir);
+	put(dir, "twin-a", "edited since");
+	put(dir, "unrelated", "precious");
+	(void)snprintf(sub, sizeof(sub), "%s/mine", dir);
+	make_dir(sub);
+	put(sub, "deep", "also precious");
+	set_time(sub);
+	set_time(dir);
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	if (access("/dev/shm", W_OK) == 0)
+		(void)setenv("TMPDIR", "/dev/shm", 0);
+	fix_begin(&f);
+	fix_path(&f, "reference", reference, sizeof(reference));
+	fix_path(&f, "original", original, sizeof(original));
+	make_snapshot();
+	f.args.dest = reference;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	f.args.dest = f.dest;
+	make_live(original);
+	(void)snprintf(run_dir, sizeof(run_dir), "%s.holdfast_stage/" RUN_ID, f.dest);
+	(void)snprintf(staged, sizeof(staged), "%s/stage_root", run_dir);
+	(void)snprintf(
+		previous, sizeof(previous), "%s/.holdfast_restore_previous_dest_" RUN_ID, f.out);
+	stubborn = *os_posix();
+	stubborn.rename = rename_stubborn;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	fix_end(&f);
+	return 0;
+}
+
+/* Each test begins with nothing but the live tree beside the vault. */
+static int
+each(void **state)
+{
+	(void)state;
+	remove_tree(f.out);
+	make_dir(f.out);
+	make_live(f.dest);
+	no_exchange = false;
+	rename_limit = -1;
+	f.os = os_posix();
+	f.threads = 2;
+	f.args.kind = RESTORE_SWAP;
+	f.args.tree = TREE_EXACT;
+	f.args.run_id = RUN_ID;
+	f.args.dry_run = false;
+	f.args.artifacts = false;
+	return 0;
+}
+
+static bool
+is_new(const char *dir)
+{
+	char why[512];
+
+	return exists(dir) && trees_equal(reference, dir, COMPARE_ALL, why, sizeof(why));
+}
+
+static bool
+is_old(const char *dir)
+{
+	char why[512];
+
+	return exists(dir) && trees_equal(original, dir, COMPARE_ALL, why, sizeof(why));
+}
+
+static void
+expect_swapped(void)
+{
+	assert_true(f.result.promoted);
+	assert_true(is_new(f.dest));
+	assert_true(is_old(previous));
+	assert_string_equal(f.result.previous, previous);
+	assert_int_equal(tree_entries(f.out),
+		tree_entries(f.dest) + tree_entries(previous) + 2); /* no stage is left */
+}
+
+/* ---- what it is for ---- */
+
+/* an unrelated file leaves the live tree only with the whole tree that is kept. */
+static void
+test_x01_unrelated_files_are_in_the_previous_tree(void **state)
+{
+	char path[500];
+
+	(void)state;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_swapped();
+	(void)snprintf(path, sizeof(path), "%s/mine/deep", previous);
+	assert_true(exists(path));
+	assert_int_equal(f.result.only_live, 2); /* "unrelated" and "mine" */
+	assert_int_equal(f.result.differing, 1);
+}
+
+static void
+test_the_new_root_has_the_rights_of_the_old(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(chmod(f.dest, 0710), 0);
+	expect_rc(&f, fix_restore(&f), E_OK);
+	assert_int_equal(stat(f.dest, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0710);
+}
+
+static void
+test_an_absent_destination_is_restored(void **state)
+{
+	(void)state;
+	remove_tree(f.dest);
+	expect_rc(&f, fix_restore(&f), E_OK);
+	assert_true(is_new(f.dest));
+	assert_null(f.result.previous);
+	assert_int_equal(tree_entries(f.out), tree_entries(f.dest) + 1);
+}
+
+static void
+test_without_exchange_two_steps(void **state)
+{
+	(void)state;
+	no_exchange = true;
+	f.os = &stubborn;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_swapped();
+}
+
+/* a dry run leaves nothing but the named directory of records. */
+static void
+test_x13_a_dry_run_leaves_only_its_records(void **state)
+{
+	char path[500];
+
+	(void)state;
+	f.args.dry_run = true;
+	f.args.artifacts = true;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	(void)snprintf(
+		path, sizeof(path), "%s/.holdfast_restore/" RUN_ID "/restore_plan.json", f.dest);
+	assert_true(exists(path));
+	(void)snprintf(path, sizeof(path), "%s/.holdfast_restore", f.dest);
+	remove_tree(path);
+	assert_true(is_old(f.dest));
+	assert_int_equal(tree_entries(f.out), tree_entries(f.dest) + 1);
+}
+
+/* the same snapshot again has a run, a stage and a previous tree of its own. */
+static void
+test_x14_the_same_snapshot_twice(void **state)
+{
+	char second[400];
+
+	(void)state;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	f.args.run_id = "20261121T000000Z-00000002";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	(void)snprintf(second, sizeof(second),
+		"%s/.holdfast_restore_previous_dest_20261121T000000Z-00000002", f.out);
+	assert_true(is_new(f.dest));
+	assert_true(is_new(second));
+	assert_true(is_old(previous));
+	assert_string_equal(f.result.previous, second);
+}
+
+static void
+test_a_taken_name_refuses_before_the_first_byte(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	make_dir(previous);
+	before = tree_digest(f.out);
+	expect_rc(&f, fix_restore(&f), E_PREVIOUS_THERE);
+	assert_int_equal(tree_digest(f.out), before);
+}
+
+static void
+test_a_link_is_not_exchanged(void **state)
+{
+	char aside[400];
+
+	(void)state;
+	(void)snprintf(aside, sizeof(aside), "%s-aside", f.dest);
+	assert_int_equal(rename(f.dest, aside), 0);
+	assert_int_equal(symlink(aside, f.dest), 0);
+	expect_rc(&f, fix_restore(&f), E_DEST_NOT_DIR);
+	assert_true(is_old(aside));
+}
+
+static void
+test_a_long_name_is_cut(void **state)
+{
+	char dest[600], name[211], *base;
+
+	(void)state;
+	memset(name, 'n', 210);
+	name[210] = '\0';
+	(void)snprintf(dest, sizeof(dest), "%s/%s", f.out, name);
+	make_live(dest);
+	f.args.dest = dest;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	f.args.dest = f.dest;
+	assert_true(is_new(dest));
+	base = strrchr(f.result.previous, '/') + 1;
+	assert_int_equal(strlen(base), 255);
+	assert_true(exists(f.result.previous));
+}
+
+/* Records of earlier runs stay with the tree they describe. */
+static void
+test_records_travel_with_their_trees(void **state)
+{
+	char path[500];
+
+	(void)state;
+	f.args.artifacts = true;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	f.args.run_id = "20261121T000000Z-00000002";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	(void)snprintf(path, sizeof(path), "%s/.holdfast_restore/" RUN_ID "/restore_summary.json",
+		f.result.previous);
+	assert_true(exists(path));
+	(void)snprintf(path, sizeof(path), "%s/.holdfast_restore/" RUN_ID, f.dest);
+	assert_false(exists(path));
+	(void)snprintf(path, sizeof(path),
+		"%s/.holdfast_restore/20261121T000000Z-00000002/execution_journal.jsonl", f.dest);
+	assert_true(exists(path));
+}
+
+/* ---- every way it can end ---- */
+
+static bool
+prints(const char *text)
+{
+	bool found = strstr(f.e.detail, text) != NULL;
+
+	for (unsigned i = 0; i < f.e.notes; i++)
+		found |= strstr(f.e.note[i], text) != NULL;
+	return found;
+}
+
+static enum ecode
+run_with(struct fault_plan plan)
+{
+	struct session s;
+	unsigned long fired;
+	enum ecode rc;
+
+	restore_result_done(&f.result);
+	heard_init(&f.h);
+	memset(&f.e, 0, sizeof(f.e));
+	fault_os_init(&faults, &stubborn);
+	faults.real_random = true;
+	open_session(&s, &faults.os, f.vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f.h);
+	fault_os_plan(&faults, plan);
+	rc = restore_run(&s, &f.args, &f.result, &f.e);
+	fired = faults.fired;
+	fault_os_plan(&faults, (struct fault_plan){ 0 });
+	session_abandon(&s);
+	faults.fired = fired;
+	return rc;
+}
+
+/* The destination is there, or its tree is under the previous name and the refusal says so; both trees are whole. */
+static void
+judge(enum ecode rc)
+{
+	if (rc == E_OK || f.result.promoted) {
+		assert_true(f.result.promoted);
+		if (f.result.metadata_problems == 0)
+			assert_true(is_new(f.dest));
+		assert_true(is_old(f.result.previous));
+		if (rc == E_PREVIOUS_KEPT)
+			assert_true(prints(staged));
+	} else if (exists(f.dest)) {
+		assert_true(is_old(f.dest));
+	} else {
+		assert_int_equal(rc, E_PROMOTE);
+		assert_true(prints(previous));
+		assert_true(is_old(previous));
+		assert_true(is_new(staged));
+		assert_int_equal(rename(previous, f.dest), 0); /* the printed step */
+	}
+	assert_int_equal(faults.open_fds, 0);
+}
+
+static unsigned long
+loop(struct fault_plan plan, bool stubborn_kernel)
+{
+	unsigned long refused = 0;
+
+	for (plan.nth = 1; plan.nth < CALLS_MAX; plan.nth++) {
+		enum ecode rc;
+
+		(void)each(NULL);
+		no_exchange = stubborn_kernel;
+		rc = run_with(plan);
+		judge(rc);
+		refused += rc != E_OK;
+		if (faults.fired == 0)
+			break;
+	}
+	assert_in_range(plan.nth, 10, CALLS_MAX - 1);
+	return refused;
+}
+
+static void
+test_x11_every_call_refused_once(void **state)
+{
+	(void)state;
+	assert_in_range(loop((struct fault_plan){ .error = EIO }, false), 30, CALLS_MAX);
+	assert_in_range(loop((struct fault_plan){ .error = EACCES }, true), 30, CALLS_MAX);
+}
+
+/* From the n-th change on nothing works any more, roll-backs included: what a crash leaves. */
+static void
+test_x11_death_after_every_change(void **state)
+{
+	struct fault_plan plan = { .error = EIO, .forever = true, .slots = SLOTS_MUTATING };
+
+	(void)state;
+	assert_in_range(loop(plan, false), 10, CALLS_MAX);
+	assert_in_range(loop(plan, true), 10, CALLS_MAX);
+}
+
+static void
+test_x11_exchange_refused(void **state)
+{
+	(void)state;
+	rename_limit = 0;
+	f.os = &stubborn;
+	expect_rc(&f, fix_restore(&f), E_PROMOTE);
+	assert_true(is_old(f.dest));
+	assert_true(is_new(staged));
+	assert_string_equal(f.result.stage, run_dir);
+}
+
+static void
+test_x11_the_previous_name_refused(void **state)
+{
+	(void)state;
+	rename_limit = 1;
+	f.os = &stubborn;
+	expect_rc(&f, fix_restore(&f), E_PREVIOUS_KEPT);
+	assert_true(is_new(f.dest));
+	assert_true(is_old(staged));
+	assert_string_equal(f.result.previous, staged);
+}
+
+static void
+test_x11_second_step_refused_and_rolled_back(void **state)
+{
+	struct fault_plan plan = { .error = EIO, .nth = 3, .slots = SLOT_BIT(SLOT_RENAME) };
+
+	(void)state;
+	no_exchange = true;
+	expect_rc(&f, run_with(plan), E_PROMOTE);
+	assert_true(is_old(f.dest));
+	assert_true(is_new(staged));
+	assert_false(exists(previous));
+}
+
+static void
+test_x11_roll_back_refused_prints_the_step(void **state)
+{
+	(void)state;
+	no_exchange = true;
+	rename_limit = 1;
+	f.os = &stubborn;
+	expect_rc(&f, fix_restore(&f), E_PROMOTE);
+	assert_false(exists(f.dest));
+	assert_true(prints(previous));
+	assert_true(is_old(previous));
+	assert_true(is_new(staged));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_x01_unrelated_files_are_in_the_previous_tree, each),
+		cmocka_unit_test_setup(test_the_new_root_has_the_rights_of_the_old, each),
+		cmocka_unit_test_setup(test_an_absent_destination_is_restored, each),
+		cmocka_unit_test_setup(test_without_exchange_two_steps, each),
+		cmocka_unit_test_setup(test_x13_a_dry_run_leaves_only_its_records, each),
+		cmocka_unit_test_setup(test_x14_the_same_snapshot_twice, each),
+		cmocka_unit_test_setup(test_a_taken_name_refuses_before_the_first_byte, each),
+		cmocka_unit_test_setup(test_a_link_is_not_exchanged, each),
+		cmocka_unit_test_setup(test_a_long_name_is_cut, each),
+		cmocka_unit_test_setup(test_records_travel_with_their_trees, each),
+		cmocka_unit_test_setup(test_x11_every_call_refused_once, each),
+		cmocka_unit_test_setup(test_x11_death_after_every_change, each),
+		cmocka_unit_test_setup(test_x11_exchange_refused, each),
+		cmocka_unit_test_setup(test_x11_the_previous_name_refused, each),
+		cmocka_unit_test_setup(test_x11_second_step_refused_and_rolled_back, each),
+		cmocka_unit_test_setup(test_x11_roll_back_refused_prints_the_step, each),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
