@@ -299,6 +299,24 @@ nothing_new(const struct backup *b, const struct record *rec)
 	       id_cmp(&rec->parent->tree, &b->root_tree) == 0;
 }
 
+/* The parent stands for this run: a killed one may have left its name, and those of its indexes, to a power cut. */
+static enum ecode
+secure_parent(struct backup *b, struct err *e)
+{
+	enum ecode rc = store_secure(b->s->store, O_INDEX, e);
+
+	return rc == E_OK ? store_secure(b->s->store, O_SNAPSHOT, e) : rc;
+}
+
+static enum ecode
+make_snapshot(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
+{
+	enum ecode rc = prove_stored(b, e);
+
+	commit_totals(b->commit, &out->totals);
+	return rc == E_OK ? save_snapshot(b, rec, out, e) : rc;
+}
+
 /* Everything is durable: what is left is the verdict and the one write that makes the snapshot exist. */
 static enum ecode
 conclude(struct backup *b, struct record *rec, struct backup_result *out, struct err *e)
@@ -318,12 +336,8 @@ conclude(struct backup *b, struct record *rec, struct backup_result *out, struct
 	if (lost > 0 && b->on_unreadable == UNREADABLE_REFUSE)
 		return lost_refusal(b, E_SRC_UNREADABLE, e);
 	rc = gates_after(b, rec, e);
-	if (rc == E_OK && !b->args->dry_run && !nothing_new(b, rec)) {
-		rc = prove_stored(b, e);
-		commit_totals(b->commit, &out->totals);
-		if (rc == E_OK)
-			rc = save_snapshot(b, rec, out, e);
-	}
+	if (rc == E_OK && !b->args->dry_run)
+		rc = nothing_new(b, rec) ? secure_parent(b, e) : make_snapshot(b, rec, out, e);
 	if (rc == E_OK && lost > 0)
 		rc = lost_refusal(b, E_PARTIAL, e);
 	return rc;

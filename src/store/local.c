@@ -185,6 +185,17 @@ sync_indexes(struct local_store *l, int root, struct err *e)
 	return rc;
 }
 
+static enum ecode
+local_secure(struct store *st, enum okind kind, struct err *e)
+{
+	struct local_store *l = local_of(st);
+	int root, sys = local_root(l, &root);
+
+	if (sys < 0)
+		return local_write_refusal(l, sys, "open", ".", e);
+	return sync_dir(l, root, okind_dir(kind), e);
+}
+
 /* Once per directory and process: the directory's own name is durable, and what its objects refer to. */
 static enum ecode
 sync_parents(struct local_store *l, int root, const struct oname *name, struct err *e)
@@ -665,6 +676,7 @@ static const struct store_ops local_ops = {
 	.note_erase = local_note_erase,
 	.probe = local_probe,
 	.go_cold = local_go_cold,
+	.secure = local_secure,
 };
 
 enum ecode

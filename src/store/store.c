@@ -241,6 +241,12 @@ store_go_cold(struct store *st, const struct oname *name)
 		st->ops->go_cold(st, name);
 }
 
+enum ecode
+store_secure(struct store *st, enum okind kind, struct err *e)
+{
+	return st->ops->secure == NULL ? E_OK : st->ops->secure(st, kind, e);
+}
+
 /* ---- opening ---- */
 
 /* Length of "scheme" before a colon, or 0: a slash before the colon makes it a path. */

@@ -98,6 +98,8 @@ struct store_ops {
 	enum ecode (*note_erase)(struct store *st, const char *name, struct err *e);
 	enum ecode (*probe)(struct store *st, struct store_health *out, struct err *e);
 	void (*go_cold)(struct store *st, const struct oname *name);
+	/* The names of a kind's objects survive a power cut.  NULL: they always do.  E_STORE_WRITE */
+	enum ecode (*secure)(struct store *st, enum okind kind, struct err *e);
 };
 struct store {
 	const struct store_ops *ops;
@@ -143,6 +145,8 @@ enum ecode store_note_erase(struct store *st, const char *name, struct err *e) m
 enum ecode store_probe(struct store *st, struct store_health *out, struct err *e) must_check;
 /* The next get is to come from the medium, as far as that can be arranged.  Never refuses. */
 void store_go_cold(struct store *st, const struct oname *name);
+/* Before somebody else's object is relied upon: whoever wrote it may have been killed before its name was durable. */
+enum ecode store_secure(struct store *st, enum okind kind, struct err *e) must_check;
 
 /* A list of entries in memory, sorted by id. */
 struct store_listing {

@@ -43,6 +43,7 @@ struct fixture {
 	char dir[256], base[300], disk[300], state[300];
 	uint64_t seed;
 	struct id tree; /* what the sources give */
+	bool skip;      /* the next backups are run with --skip-if-unchanged */
 };
 
 static struct fixture f;
@@ -56,6 +57,7 @@ struct promise {
 	struct id old;      /* one of them, when there are any */
 	uint64_t most;      /* snapshots after it, at most */
 	bool acknowledged;  /* the verb told success before the cut */
+	bool skip;          /* the run after a kill may say that nothing changed */
 };
 
 static const char *
@@ -122,6 +124,7 @@ do_backup(const struct os *under, const char *root, struct backup_result *r, str
 		.host = "h",
 		.username = "u",
 		.program_version = "test",
+		.skip_if_unchanged = f.skip,
 		.pack_target_bytes = PACK_BYTES };
 	struct session s;
 	struct heard h;
@@ -377,8 +380,11 @@ static void
 run_again(struct crash_disk *d, struct promise *p)
 {
 	struct err e;
-	enum ecode rc = do_verb(p->verb, &d->os, f.disk, &e);
+	enum ecode rc;
 
+	f.skip = p->skip;
+	rc = do_verb(p->verb, &d->os, f.disk, &e);
+	f.skip = false;
 	if (rc == E_VAULT_EXISTS && p->verb == VERB_INIT) {
 		p->verb = VERB_BACKUP;
 		p->most = 1;
@@ -541,6 +547,19 @@ backup_after_a_killed_backup_survives(void **state)
 	sweep_twice("backup after a killed backup", &p);
 }
 
+/* What says "nothing changed" vouches for a snapshot that it did not write. */
+static void
+skip_after_a_killed_backup_survives(void **state)
+{
+	struct promise p;
+
+	(void)state;
+	base_incremental(&p);
+	p.skip = true;
+	learn_tree();
+	sweep_twice("backup --skip-if-unchanged after a killed backup", &p);
+}
+
 /* ---- does it find what it is to find? ---- */
 
 static bool
@@ -676,6 +695,7 @@ main(void)
 		cmocka_unit_test(first_backup_survives_every_cut),
 		cmocka_unit_test(incremental_backup_survives_every_cut),
 		cmocka_unit_test(backup_after_a_killed_backup_survives),
+		cmocka_unit_test(skip_after_a_killed_backup_survives),
 		cmocka_unit_test(every_forgotten_fsync_is_found),
 	};
 

@@ -268,6 +268,12 @@ fix_go_cold(struct store *st, const struct oname *name)
 	store_go_cold(fix_of_store(st)->mem, name);
 }
 
+static inline enum ecode
+fix_secure(struct store *st, enum okind kind, struct err *e)
+{
+	return store_secure(fix_of_store(st)->mem, kind, e);
+}
+
 static inline void
 fix_st_close(struct store *st)
 {
@@ -299,6 +305,7 @@ fix_open(unsigned version)
 		.note_erase = fix_note_erase,
 		.probe = fix_probe,
 		.go_cold = fix_go_cold,
+		.secure = fix_secure,
 	};
 	struct fix *f = calloc(1, sizeof(*f));
 

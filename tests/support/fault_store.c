@@ -235,6 +235,12 @@ fs_go_cold(struct store *st, const struct oname *name)
 	store_go_cold(fault_of(st)->under, name);
 }
 
+static enum ecode
+fs_secure(struct store *st, enum okind kind, struct err *e)
+{
+	return store_secure(fault_of(st)->under, kind, e);
+}
+
 static void
 fs_close(struct store *st)
 {
@@ -260,6 +266,7 @@ static const struct store_ops fault_ops = {
 	.note_erase = fs_note_erase,
 	.probe = fs_probe,
 	.go_cold = fs_go_cold,
+	.secure = fs_secure,
 };
 
 struct fault_store *

@@ -118,6 +118,12 @@ shim_go_cold(struct store *st, const struct oname *name)
 	store_go_cold(((struct store_shim *)st)->below, name);
 }
 
+static inline enum ecode
+shim_secure(struct store *st, enum okind kind, struct err *e)
+{
+	return store_secure(((struct store_shim *)st)->below, kind, e);
+}
+
 static inline void
 shim_close(struct store *st)
 {
@@ -141,6 +147,7 @@ store_shim_init(struct store_shim *s, struct store *below)
 		.note_erase = shim_note_erase,
 		.probe = shim_probe,
 		.go_cold = shim_go_cold,
+		.secure = shim_secure,
 	};
 
 	*s = (struct store_shim){ .st = { .ops = &ops, .location = "shim:", .connections = 1 },
