@@ -184,7 +184,7 @@ def restic_version():
 def wait_for_lock(repo, seconds=20):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if any((repo / "locks").iterdir()):
+        if any(len(p.name) == 64 for p in (repo / "locks").iterdir()):  # not one that is being written
             return True
         time.sleep(0.02)
     return False
@@ -258,6 +258,124 @@ def killed_holder(repo):
     check(done.returncode == 0 and not any((repo / "locks").iterdir()), "6: until holdfast unlock", text(done))
 
 
+FILES, FILE_BYTES = 96, 500_000
+OFTEN = ["--checkpoint-every", "2m", "--pack-size", "4"]
+
+
+def notes(repo):
+    return sorted(p.name for p in repo.glob(".incomplete-*") if "-tmp-" not in p.name)
+
+
+def stored(repo):
+    total = 0
+    for where, _, names in os.walk(repo / "data"):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(where, name)).st_size
+            except FileNotFoundError:
+                pass  # a temporary that has its name now
+    return total
+
+
+def interrupted_run(repo, src):
+    """A vault with one snapshot of restic's and a run of ours that was stopped half way; None when it was always too quick."""
+    for _ in range(8):
+        shutil.rmtree(repo, ignore_errors=True)
+        restic(repo, "init")
+        first = restic(repo, "backup", "small", cwd=src.parent)
+        child = subprocess.Popen([HOLDFAST, "-r", str(repo), "backup", "src", *OFTEN], env=env, cwd=src.parent, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while child.poll() is None and stored(repo) < FILES * FILE_BYTES // 2:
+            time.sleep(0.002)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=120)
+        if child.returncode == 130 and len(notes(repo)) == 1:
+            check(first.returncode == 0, "D-4: a vault of restic's, and a run of ours in it that was stopped", text(first))
+            return notes(repo)[0]
+    check(False, "D-4: a run that can be stopped half way", err.decode(errors="replace"))
+    return None
+
+
+def restic_is_at_ease(repo, note, label):
+    """check, snapshots, forget: as if the note were not there; and it stays."""
+    done = restic(repo, "check", "--read-data")
+    check(done.returncode == 0, f"D-4: restic check --read-data {label}", text(done))
+    done = restic(repo, "snapshots", "--json")
+    check(done.returncode == 0 and len(json.loads(done.stdout)) == 1, f"D-4: restic snapshots shows the finished one only {label}", text(done))
+    done = restic(repo, "forget", "--keep-last", "1")
+    check(done.returncode == 0, f"D-4: restic forget {label}", text(done))
+    check(notes(repo) == [note], f"D-4: the note stays {label}", notes(repo))
+
+
+def judge_continued(repo, src, note, said):
+    run_id = note.removeprefix(".incomplete-").encode()
+    done = holdfast(repo, "backup", "src", *OFTEN, cwd=src.parent)
+    check(done.returncode == 0 and run_id in done.stdout + done.stderr and said in done.stdout + done.stderr, f"D-4: the next backup says: {said.decode()}", text(done))
+    check(notes(repo) == [], "D-4: and the note is gone with its snapshot", notes(repo))
+    done = restic(repo, "check", "--read-data")
+    check(done.returncode == 0, "D-4: restic check --read-data of it", text(done))
+    out = work / "out"
+    done = restic(repo, "restore", "latest", "--target", out)
+    check(done.returncode == 0, "D-4: restic restores it", text(done))
+    compare_restore("D-4: identically", src, out / "src")
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def interrupted():
+    """D-4, X-18: what an interrupted run leaves is no business of restic's; and what restic prunes is missed and told."""
+    src = work / "stopped" / "src"
+    src.mkdir(parents=True)
+    (src.parent / "small").write_bytes(b"of a finished snapshot\n")
+    rng = random.Random(SEED)
+    for i in range(FILES):
+        place = src / f"d{i % 8}"
+        place.mkdir(exist_ok=True)
+        (place / f"file-{i:02}").write_bytes(rng.randbytes(FILE_BYTES))
+    repo, pruned = work / "stopped-repo", work / "stopped-pruned"
+    note = interrupted_run(repo, src)
+    if note is None:
+        return
+    restic_is_at_ease(repo, note, "beside the note")
+    shutil.copytree(repo, pruned, symlinks=True)
+    judge_continued(repo, src, note, b"were not read again")
+
+    before = stored(pruned)
+    done = restic(pruned, "prune", "--max-unused", "0")
+    check(done.returncode == 0 and stored(pruned) < before, "D-4: restic prune takes what the interrupted run stored", text(done))
+    restic_is_at_ease(pruned, note, "after the prune")
+    judge_continued(pruned, src, note, b"is missing from the vault; it is read again")
+    for used in (repo, pruned, src.parent):
+        shutil.rmtree(used)
+
+
+def live_run():
+    """A run at work: its note and its lock, with the member of ours, beside restic's readers."""
+    repo = work / "live"
+    restic(repo, "init")
+    (work / "beside").mkdir()
+    (work / "beside/small").write_bytes(b"of another run\n")
+    child = subprocess.Popen([HOLDFAST, "-r", str(repo), "backup", "--stdin"], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE)
+    until = time.monotonic() + 20
+    while not notes(repo) and time.monotonic() < until:
+        time.sleep(0.02)
+    note = notes(repo)
+    check(len(note) == 1, "D-4: a run at work has its note in the vault", note)
+    names = [p.name for p in (repo / "locks").iterdir()]
+    done = holdfast(repo, "cat", "lock", names[0], "--no-lock")
+    member = json.loads(done.stdout or b"{}").get("holdfast", {})
+    check(f".incomplete-{member.get('run_id')}" == note[0], "D-4: the lock's member names the same run", text(done))
+    for words in (("check", "--no-lock"), ("snapshots",), ("list", "packs"), ("stats",), ("backup", "small")):
+        done = restic(repo, *words, cwd=work / "beside")
+        check(done.returncode == 0 and notes(repo) == note, f"D-4: restic {' '.join(words)} beside it", text(done))
+    for words in (("prune",), ("check",), ("rebuild-index",)):
+        done = restic(repo, *words)
+        check(done.returncode != 0 and b"locked" in done.stderr, f"X-09: restic {words[0]} refuses beside its lock", text(done))
+    _, err = child.communicate(b"some data\n", timeout=60)
+    check(child.returncode == 0 and notes(repo) == [], "D-4: it ends well and takes its note away", err.decode(errors="replace"))
+    shutil.rmtree(repo)
+
+
 if RESTIC is None:
     print("1..0 # SKIP no restic on this machine")
     sys.exit(0)
@@ -272,6 +390,8 @@ try:
         restic_to_ours(seed, src, "2")
         restic_to_ours(seed, src, "1")
     locks()
+    live_run()
+    interrupted()
 finally:
     subprocess.run(["chmod", "-R", "u+rwX", str(work)], stderr=subprocess.DEVNULL)
     shutil.rmtree(work, ignore_errors=True)
