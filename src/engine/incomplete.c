@@ -427,6 +427,8 @@ load_each(void *arg, const char *name, struct err *e)
 	struct err why = { .code = E_OK };
 	enum ecode rc;
 
+	if (note_id(name, NOTE_PREFIX) == NULL)
+		return E_OK; /* of another kind */
 	if (l->n == INCOMPLETE_MAX)
 		rc = err_set(&why, E_LIMIT, 0, "more than %u of them", INCOMPLETE_MAX);
 	else

@@ -44,6 +44,9 @@ struct restore_args {
 	const char *run_id;
 	const struct rules *includes,
 		*excludes; /* may be NULL; matched against the path in the snapshot */
+	/* further: which of the paths that are no directories; any thread; NULL: all of them */
+	bool (*wanted)(void *arg, const char *path, size_t len);
+	void *wanted_arg;
 	bool dry_run;
 	bool sparse; /* leave holes for runs of zeros */
 	bool ownership_by_name;

@@ -153,7 +153,7 @@ select_path(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	enum ecode rc = E_OK;
 
 	*out = (struct selection){ .keep = true, .enter = true };
-	if (in == NULL && ex == NULL)
+	if (in == NULL && ex == NULL && r->args->wanted == NULL)
 		return rc;
 	/* w->path holds the directory's path, ending in a slash */
 	w->path.len = base + 1;
@@ -166,6 +166,9 @@ select_path(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	else if (in != NULL && rules_match(in, path, w->path.len) == 0)
 		*out = (struct selection){ .keep = false,
 			.enter = rules_may_match_below(in, path, w->path.len) };
+	if (out->keep && r->args->wanted != NULL)
+		out->keep = node->type != NODE_DIR &&
+			    r->args->wanted(r->args->wanted_arg, path, w->path.len);
 	return E_OK;
 }
 

@@ -139,7 +139,7 @@ local_note_list(struct store *st, enum ecode (*each)(void *arg, const char *name
 {
 	struct note_teller t = { .each = each, .arg = arg };
 
-	return local_root_names(local_of(st), NOTE_PREFIX, tell_note, &t, e);
+	return local_root_names(local_of(st), ".", tell_note, &t, e);
 }
 
 static enum ecode

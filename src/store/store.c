@@ -174,13 +174,23 @@ is_note_char(char c)
 	       c == '-';
 }
 
+const char *
+note_id(const char *name, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return strncmp(name, prefix, len) == 0 ? name + len : NULL;
+}
+
 bool
 note_name_valid(const char *name)
 {
-	const char *id = name + strlen(NOTE_PREFIX);
+	const char *id = note_id(name, NOTE_PREFIX);
 	size_t len;
 
-	if (strncmp(name, NOTE_PREFIX, strlen(NOTE_PREFIX)) != 0)
+	if (id == NULL)
+		id = note_id(name, NOTE_DRILL_PREFIX);
+	if (id == NULL)
 		return false;
 	len = strnlen(id, NOTE_ID_MAX + 1);
 	if (len == 0 || len > NOTE_ID_MAX || strstr(id, "-tmp-") != NULL)

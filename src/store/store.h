@@ -32,14 +32,17 @@ const char *okind_dir(enum okind kind); /* "data", "keys", …; "config" */
 /*
  * Notes: small foreign objects in the root of a vault, for people and programs
  * that look at it while, or after, something was under way.  restic passes
- * them over.  A name is NOTE_PREFIX and then 1 … NOTE_ID_MAX of [A-Za-z0-9-],
+ * them over.  A name is NOTE_PREFIX or NOTE_DRILL_PREFIX, and then 1 … NOTE_ID_MAX of [A-Za-z0-9-],
  * without "-tmp-", which marks temporaries.
  */
 #define NOTE_PREFIX   ".incomplete-"
+#define NOTE_DRILL_PREFIX ".drill-" /* the record of a drill; shorter than the other one */
 #define NOTE_ID_MAX   64
 /* with the prefix and the NUL */
 #define NOTE_NAME_MAX (sizeof(NOTE_PREFIX) + NOTE_ID_MAX)
 bool note_name_valid(const char *name) must_check;
+/* What follows the prefix, or NULL: the name begins otherwise. */
+const char *note_id(const char *name, const char *prefix);
 
 /* What a probe found; all false when the store has nothing to probe. */
 struct store_health {

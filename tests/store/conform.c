@@ -320,6 +320,10 @@ notes(struct store *st)
 	expect_note(st, two, "");
 	assert_int_equal(store_note_get(st, one, &small, &e), E_LIMIT);
 	assert_int_equal(small.len, 0);
+	assert_int_equal(store_note_put(st, NOTE_DRILL_PREFIX "b", text("drill"), &e), E_OK);
+	assert_int_equal(count_notes(st), 3); /* of both kinds */
+	expect_note(st, NOTE_DRILL_PREFIX "b", "drill");
+	assert_int_equal(store_note_erase(st, NOTE_DRILL_PREFIX "b", &e), E_OK);
 	assert_int_equal(count_notes(st), 2);
 	assert_int_equal(store_note_list(st, collect_note, &l, &e), E_LOCKED);
 	assert_int_equal(l.n, 1);

@@ -103,9 +103,11 @@ test_note_names(void **state)
 {
 	static const char *const good[] = { ".incomplete-a",
 		".incomplete-20261121T031522Z-5e0c7a11", ".incomplete--", ".incomplete-tmp-1",
+		".drill-20261121T031522Z-5e0c7a11",
 		".incomplete-0123456789012345678901234567890123456789012345678901234567890123" };
 	static const char *const bad[] = { "", ".incomplete", ".incomplete-", ".incomplete-a/b",
 		".incomplete-..", ".incomplete-a b", ".incomplete-a-tmp-17", "config", "a",
+		".drill-", ".drill", "drill-a", ".drill-a-tmp-1",
 		".incomplete-\xc3\xa4", ".incomplete-a\n", "x.incomplete-a",
 		".incomplete-01234567890123456789012345678901234567890123456789012345678901234" };
 

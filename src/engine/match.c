@@ -1,0 +1,655 @@
+/*
+ * The walk goes through the trees in the order of names.  Beside it runs one
+ * listing for each directory on the way down; both ascend, so each name is
+ * met once, and what the listing has between two names is extra.
+ */
+#include "engine/match.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "base/path.h"
+#include "engine/inspect.h"
+#include "engine/match_vault.h"
+#include "fs/meta.h"
+#include "fs/place.h"
+#include "fs/walk.h"
+#include "os/io.h"
+#include "repo/reader.h"
+
+/* One directory's listing: 300 bytes a name, a hundred million names. */
+#define LEVEL_ARENA_BYTES ((size_t)1 << 35)
+
+const char *
+match_status_text(enum match_status status)
+{
+	switch (status) {
+	case MATCH_OK:
+		return "ok";
+	case MATCH_MISSING:
+		return "missing";
+	case MATCH_SIZE:
+		return "size_mismatch";
+	case MATCH_HASH:
+		return "hash_mismatch";
+	case MATCH_ERROR:
+		return "error";
+	case MATCH_EXTRA:
+		return "extra";
+	case MATCH_METADATA:
+		return "metadata";
+	}
+	return "?"; /* not reached: -Wswitch-enum proves the list above */
+}
+
+const char *
+match_level_text(enum match_level level)
+{
+	switch (level) {
+	case MATCH_EXISTENCE:
+		return "existence";
+	case MATCH_SIZES:
+		return "size";
+	case MATCH_HASHES:
+		return "hash";
+	}
+	return "?"; /* not reached: -Wswitch-enum proves the list above */
+}
+
+/* A directory on the way down. */
+struct level {
+	struct level *up;
+	struct arena arena;
+	struct walk_list list;
+	size_t at;       /* first entry that was not passed yet */
+	size_t path_len; /* bytes of "/a/b"; 0: the root */
+	int fd;          /* -1: not held now, or not there */
+	bool there;
+};
+struct matching {
+	struct session *s;
+	const struct match_args *args;
+	struct match_counts *out;
+	struct place *place;       /* NULL: the vault alone */
+	struct match_vault *vault; /* NULL: a directory */
+	struct level *top;
+	struct map names; /* (device, inode) of the snapshot → inode of the directory */
+	struct buf path;
+	struct buf scratch, text; /* of the tree that is tried */
+};
+
+static void
+level_drop(struct matching *m)
+{
+	struct level *l = m->top;
+
+	m->top = l->up;
+	io_close(m->s->os, &l->fd);
+	arena_done(&l->arena);
+	free(l);
+}
+
+static void
+matching_done(struct matching *m)
+{
+	while (m->top != NULL)
+		level_drop(m);
+	match_vault_close(&m->vault);
+	place_close(&m->place);
+	map_done(&m->names);
+	buf_done(&m->path);
+	buf_done(&m->scratch);
+	buf_done(&m->text);
+}
+
+/* ---- one entry ---- */
+
+bool
+match_type(enum node_type type, uint32_t st_mode)
+{
+	switch (type) {
+	case NODE_FILE:
+		return S_ISREG(st_mode);
+	case NODE_DIR:
+		return S_ISDIR(st_mode);
+	case NODE_SYMLINK:
+		return S_ISLNK(st_mode);
+	case NODE_DEV:
+		return S_ISBLK(st_mode);
+	case NODE_CHARDEV:
+		return S_ISCHR(st_mode);
+	case NODE_FIFO:
+		return S_ISFIFO(st_mode);
+	case NODE_SOCKET:
+	case NODE_IRREGULAR:
+		return false;
+	}
+	return false; /* not reached: -Wswitch-enum proves the list above */
+}
+
+const char *
+match_metadata(const struct node *node, const struct os_meta *m, bool owners)
+{
+	bool device = node->type == NODE_DEV || node->type == NODE_CHARDEV;
+
+	if (owners && (node->uid != m->uid || node->gid != m->gid))
+		return "its owner is not that of the snapshot";
+	if (node->type != NODE_SYMLINK && mode_to_st(node->mode) != (m->mode & 07777))
+		return "its permissions are not those of the snapshot";
+	if (instant_cmp(node->mtime, m->mtime) != 0)
+		return "its time is not that of the snapshot";
+	if (device && node->device != m->rdev)
+		return "it is another device than in the snapshot";
+	return NULL;
+}
+
+enum ecode
+match_content(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+{
+	autoclean(buf_done) struct buf plain = buf_limit(BLOB_PLAIN_MAX_BYTES + 1);
+	uint64_t at = 0;
+	enum ecode rc = E_OK;
+
+	*same = true;
+	for (size_t k = 0; rc == E_OK && *same && k < node->content_count; k++) {
+		size_t got = 0;
+		uint32_t len;
+		struct id id;
+
+		*same = index_size(s->index, BLOB_DATA, &node->content[k], &len);
+		if (!*same)
+			return E_OK;
+		rc = session_go_on(s, e);
+		buf_clear(&plain);
+		if (rc == E_OK)
+			rc = buf_reserve(&plain, (size_t)len + 1, e);
+		if (rc == E_OK)
+			rc = io_pread(s->os, fd, plain.p, len, at, &got, "a file", e);
+		if (rc != E_OK)
+			return rc;
+		blob_id(s->own, plain.p, got, &id);
+		*same = got == len && id_cmp(&id, &node->content[k]) == 0;
+		at += len;
+	}
+	*same = *same && at == node->size;
+	return rc;
+}
+
+static void
+flaw(struct match_record *r, enum match_status status, const char *why)
+{
+	r->status = status;
+	r->why = why;
+}
+
+static bool
+has_xattr(const struct node *node, struct slice name)
+{
+	for (size_t i = 0; i < node->xattr_count; i++)
+		if (node->xattrs[i].name.len == name.len &&
+			memcmp(node->xattrs[i].name.p, name.p, name.len) == 0)
+			return true;
+	return false;
+}
+
+static bool
+same_xattr(const struct meta_xattrs *there, const struct xattr *x)
+{
+	for (size_t i = 0; i < there->n; i++) {
+		const struct meta_xattr *t = &there->v[i];
+
+		if (t->name.len == x->name.len && memcmp(t->name.p, x->name.p, x->name.len) == 0)
+			return t->value.len == x->value.len &&
+			       (x->value.len == 0 ||
+				       memcmp(t->value.p, x->value.p, x->value.len) == 0);
+	}
+	return false;
+}
+
+/* What a security module puts on each new file is not the snapshot's. */
+static bool
+is_labelled_by_system(struct slice name)
+{
+	return name.len >= 9 && memcmp(name.p, "security.", 9) == 0;
+}
+
+static enum ecode
+compare_xattrs(struct matching *m, struct match_record *r, const char *name, struct err *e)
+{
+	struct meta_xattrs there = { .n = 0 };
+	struct err why = { .code = E_OK };
+	enum ecode rc = meta_xattrs_read(
+		m->s->os, m->top->fd, name, &m->top->arena, &there, NULL, NULL, &why);
+
+	if (rc == E_NOMEM || rc == E_LIMIT)
+		return err_set(e, rc, why.sys, "%s", why.detail);
+	if (rc != E_OK)
+		flaw(r, MATCH_METADATA, "its attributes cannot be read");
+	for (size_t i = 0; r->why == NULL && i < r->node->xattr_count; i++)
+		if (!same_xattr(&there, &r->node->xattrs[i]))
+			flaw(r, MATCH_METADATA, "an attribute is not that of the snapshot");
+	for (size_t i = 0; r->why == NULL && i < there.n; i++)
+		if (!has_xattr(r->node, there.v[i].name) && !is_labelled_by_system(there.v[i].name))
+			flaw(r, MATCH_METADATA, "it has an attribute that is not in the snapshot");
+	return E_OK;
+}
+
+/* Names of one inode in the snapshot must be names of one inode here. */
+static enum ecode
+compare_links(struct matching *m, struct match_record *r, const struct os_meta *meta, struct err *e)
+{
+	const struct node *n = r->node;
+	uint64_t *ino;
+	enum ecode rc;
+	bool found;
+
+	if (n->links < 2 || n->inode == 0 || n->type == NODE_DIR || n->type == NODE_FIFO)
+		return E_OK;
+	rc = map_put(&m->names, n->device_id, n->inode, meta->ino, &ino, &found, e);
+	if (rc == E_OK && found && *ino != meta->ino)
+		flaw(r, MATCH_METADATA,
+			"it is a file of its own, not another name of one before it");
+	return rc;
+}
+
+static enum ecode
+compare_rest(
+	struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+{
+	const struct node *n = r->node;
+	const char *why = match_metadata(n, &entry->meta, m->args->privileged);
+	enum ecode rc;
+
+	if (!m->args->privileged && (n->uid != entry->meta.uid || n->gid != entry->meta.gid))
+		m->out->unproven++;
+	if (m->args->wanted != NULL && n->type == NODE_DIR)
+		return E_OK; /* of a sample's directories only the way counts */
+	if (why != NULL)
+		flaw(r, MATCH_METADATA, why);
+	rc = r->why == NULL ? compare_xattrs(m, r, entry->name, e) : E_OK;
+	return rc == E_OK && r->why == NULL ? compare_links(m, r, &entry->meta, e) : rc;
+}
+
+static bool
+is_fatal(enum ecode rc)
+{
+	return rc == E_NOMEM || rc == E_INTERRUPTED || rc == E_SRC_DESCRIPTORS;
+}
+
+static enum ecode
+compare_bytes(struct matching *m, struct match_record *r, const char *name, struct err *e)
+{
+	autoclean(io_fd_done) struct io_fd file = { .os = m->s->os, .fd = -1 };
+	struct err why = { .code = E_OK };
+	bool same = false;
+	enum ecode rc = walk_open_file(m->s->os, m->top->fd, name, &file.fd, &why);
+
+	if (rc == E_OK && m->args->same != NULL)
+		rc = m->args->same(m->s, r->node, file.fd, &same, &why);
+	else if (rc == E_OK)
+		rc = match_content(m->s, r->node, file.fd, &same, &why);
+	if (is_fatal(rc)) {
+		*e = why;
+		return rc;
+	}
+	r->hashed = rc == E_OK;
+	if (rc != E_OK)
+		flaw(r, MATCH_ERROR, "it cannot be read");
+	else if (!same)
+		flaw(r, MATCH_HASH, "its bytes are not those of the snapshot");
+	return E_OK;
+}
+
+static enum ecode
+compare_target(struct matching *m, struct match_record *r, const char *name, struct err *e)
+{
+	const struct slice *want = &r->node->linktarget;
+	struct slice target = { .p = NULL };
+	struct err why = { .code = E_OK };
+	enum ecode rc = walk_readlink(m->s->os, m->top->fd, name, &m->top->arena, &target, &why);
+
+	if (is_fatal(rc)) {
+		*e = why;
+		return rc;
+	}
+	if (rc != E_OK)
+		flaw(r, MATCH_ERROR, "it cannot be read");
+	else if (target.len != want->len || memcmp(target.p, want->p, want->len) != 0)
+		flaw(r, MATCH_HASH, "it points elsewhere than in the snapshot");
+	return E_OK;
+}
+
+static enum ecode
+compare_entry(
+	struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+{
+	enum match_level level = m->args->level;
+	enum node_type type = r->node->type;
+	enum ecode rc = E_OK;
+
+	if (!entry->have_meta) {
+		flaw(r, MATCH_ERROR, strerrordesc_np(entry->sys));
+		return E_OK;
+	}
+	if (!match_type(type, entry->meta.mode)) {
+		flaw(r, MATCH_MISSING, "something of another type has its name");
+		return E_OK;
+	}
+	r->actual_size = type == NODE_FILE ? entry->meta.size : 0;
+	if (level == MATCH_EXISTENCE)
+		return E_OK;
+	if (r->actual_size != r->expected_size)
+		flaw(r, MATCH_SIZE, "its size is not that of the snapshot");
+	else if (type == NODE_FILE && level == MATCH_HASHES)
+		rc = compare_bytes(m, r, entry->name, e);
+	else if (type == NODE_SYMLINK)
+		rc = compare_target(m, r, entry->name, e);
+	return rc == E_OK && r->why == NULL ? compare_rest(m, r, entry, e) : rc;
+}
+
+/* ---- telling ---- */
+
+static enum ecode
+tell(struct matching *m, const struct match_record *r, struct err *e)
+{
+	struct progress *p = m->s->listener->progress;
+
+	m->out->status[r->status]++;
+	if (r->hashed) {
+		m->out->hashed_files++;
+		m->out->hashed_bytes += r->expected_size;
+	}
+	atomic_fetch_add_explicit(&p->done_items, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&p->done_bytes, r->expected_size, memory_order_relaxed);
+	return m->args->each == NULL ? E_OK : m->args->each(m->args->each_arg, r, e);
+}
+
+/* m->path becomes "/a/b/name". */
+static enum ecode
+tell_extra(struct matching *m, const struct level *l, const struct walk_entry *entry, struct err *e)
+{
+	struct match_record r = { .status = MATCH_EXTRA, .why = "it is not in the snapshot" };
+	enum ecode rc;
+
+	if (l->path_len == 0 && m->args->own != NULL && strcmp(entry->name, m->args->own) == 0)
+		return E_OK;
+	m->path.len = l->path_len;
+	rc = buf_add_byte(&m->path, '/', e);
+	if (rc == E_OK)
+		rc = buf_add(&m->path, entry->name, entry->name_len + (size_t)1, e);
+	if (rc != E_OK)
+		return rc;
+	r.path = (const char *)m->path.p;
+	r.actual_size = entry->have_meta && S_ISREG(entry->meta.mode) ? entry->meta.size : 0;
+	rc = tell(m, &r, e);
+	m->path.len = l->path_len;
+	return rc;
+}
+
+/* ---- the listings ---- */
+
+static enum ecode
+hold_fd(struct matching *m, struct level *l, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	if (m->place == NULL || !l->there || l->fd >= 0)
+		return rc;
+	m->path.len = l->path_len;
+	rc = buf_add_byte(&m->path, '\0', e);
+	if (rc == E_OK)
+		rc = place_open_dir(
+			m->place, l->path_len == 0 ? "" : (const char *)m->path.p + 1, &l->fd, e);
+	m->path.len = l->path_len;
+	return rc;
+}
+
+/* m->path holds the directory's. */
+static enum ecode
+level_push(struct matching *m, bool there, struct err *e)
+{
+	struct level *l = malloc(sizeof(*l));
+	enum ecode rc;
+
+	if (l == NULL)
+		return err_set(e, E_NOMEM, ENOMEM, "a directory");
+	*l = (struct level){ .up = m->top,
+		.arena = arena_limit(LEVEL_ARENA_BYTES),
+		.path_len = m->path.len,
+		.fd = -1,
+		.there = there };
+	if (m->top != NULL)
+		io_close(m->s->os, &m->top->fd);
+	m->top = l;
+	if (m->place == NULL || !there)
+		return E_OK;
+	rc = hold_fd(m, l, e);
+	return rc == E_OK ? walk_dir(m->s->os, l->fd, "a directory", &l->arena, &l->list, e) : rc;
+}
+
+static enum ecode
+level_pop(struct matching *m, struct err *e)
+{
+	struct level *l = m->top;
+	enum ecode rc = E_OK;
+
+	for (; rc == E_OK && l->at < l->list.n; l->at++)
+		rc = tell_extra(m, l, &l->list.v[l->at], e);
+	m->path.len = l->path_len;
+	if (rc == E_OK)
+		level_drop(m);
+	return rc;
+}
+
+/* The entry of this name, or NULL; what comes before it is extra. */
+static enum ecode
+seek(struct matching *m, const char *name, const struct walk_entry **out, struct err *e)
+{
+	struct level *l = m->top;
+	enum ecode rc = E_OK;
+	int order = 1;
+
+	*out = NULL;
+	while (rc == E_OK && l->at < l->list.n) {
+		order = strcmp(l->list.v[l->at].name, name);
+		if (order >= 0)
+			break;
+		rc = tell_extra(m, l, &l->list.v[l->at++], e);
+	}
+	if (rc == E_OK && l->at < l->list.n && order == 0)
+		*out = &l->list.v[l->at++];
+	return rc;
+}
+
+/* ---- the walk ---- */
+
+/* Can the tree be read?  Asked first, so that the walk can go round it. */
+static enum ecode
+try_tree(struct matching *m, const struct id *tree, bool *whole, struct err *why, struct err *e)
+{
+	struct session *s = m->s;
+	enum ecode rc =
+		blob_load(s->vault, s->index, s->own, BLOB_TREE, tree, &m->scratch, &m->text, why);
+
+	*whole = rc == E_OK;
+	if (rc != E_NOMEM)
+		return E_OK;
+	*e = *why;
+	return rc;
+}
+
+static void
+count(struct matching *m, const struct node *node)
+{
+	if (node->type == NODE_DIR)
+		m->out->dirs++;
+	else if (node->type != NODE_FILE)
+		m->out->others++;
+	else
+		m->out->files++;
+	m->out->bytes += node->type == NODE_FILE ? node->size : 0;
+}
+
+static enum ecode
+look(struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+{
+	bool device = r->node->type == NODE_DEV || r->node->type == NODE_CHARDEV;
+
+	if (r->node->type == NODE_IRREGULAR) {
+		flaw(r, MATCH_ERROR, "the snapshot does not say what it is");
+		return E_OK;
+	}
+	if (m->vault != NULL)
+		return r->node->type == NODE_FILE ? match_vault_file(m->vault, r, e) : E_OK;
+	if (entry != NULL)
+		return compare_entry(m, r, entry, e);
+	if (device && !m->args->privileged)
+		m->out->unproven++;
+	else if (m->args->wanted == NULL || r->node->type != NODE_DIR)
+		flaw(r, MATCH_MISSING, "it is not there");
+	return E_OK;
+}
+
+static enum ecode
+enter(struct matching *m, const struct inspect_item *item, struct match_record *r,
+	const struct walk_entry *entry, bool *descend, struct err *e)
+{
+	struct err why = { .code = E_OK };
+	size_t len = strlen(item->path);
+	bool whole = false;
+	enum ecode rc = E_OK;
+
+	if (!item->node->has_subtree)
+		flaw(r, MATCH_ERROR, "the snapshot does not say what is in it");
+	else
+		rc = try_tree(m, &item->node->subtree, &whole, &why, e);
+	if (rc == E_OK && item->node->has_subtree && !whole)
+		flaw(r, MATCH_ERROR, why.detail);
+	*descend = whole;
+	if (rc == E_OK)
+		rc = tell(m, r, e);
+	m->path.len = 0;
+	if (rc == E_OK)
+		rc = buf_add(&m->path, item->path, len, e);
+	if (rc != E_OK || !whole)
+		return rc;
+	return level_push(
+		m, entry != NULL && entry->have_meta && match_type(NODE_DIR, entry->meta.mode), e);
+}
+
+static enum ecode
+go_up(struct matching *m, size_t parent_len, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	while (rc == E_OK && m->top->path_len > parent_len)
+		rc = level_pop(m, e);
+	return rc == E_OK ? hold_fd(m, m->top, e) : rc;
+}
+
+static bool
+is_wanted(const struct matching *m, const struct inspect_item *item)
+{
+	return m->args->wanted == NULL || item->node->type == NODE_DIR ||
+	       m->args->wanted(m->args->wanted_arg, item->path, strlen(item->path));
+}
+
+static enum ecode
+each_node(void *arg, const struct inspect_item *item, bool *descend, struct err *e)
+{
+	struct matching *m = arg;
+	const struct node *node = item->node;
+	struct match_record r = { .path = item->path,
+		.node = node,
+		.expected_size = node->type == NODE_FILE ? node->size : 0 };
+	const struct walk_entry *entry = NULL;
+	size_t parent_len = strlen(item->path) - node->name.len - 1;
+	enum ecode rc;
+
+	if (!name_is_safe(node->name.p, node->name.len)) {
+		*descend = false;
+		flaw(&r, MATCH_ERROR, "its name would leave its place");
+		return tell(m, &r, e);
+	}
+	rc = go_up(m, parent_len, e);
+	if (rc != E_OK || !is_wanted(m, item))
+		return rc;
+	rc = seek(m, item->path + parent_len + 1, &entry, e);
+	if (rc != E_OK || node->type == NODE_SOCKET) {
+		m->out->sockets += rc == E_OK;
+		return rc;
+	}
+	count(m, node);
+	rc = look(m, &r, entry, e);
+	if (rc != E_OK)
+		return rc;
+	return node->type == NODE_DIR ? enter(m, item, &r, entry, descend, e) : tell(m, &r, e);
+}
+
+/* What cannot be read of the trees themselves is a finding about the snapshot. */
+static enum ecode
+tell_broken(struct matching *m, const struct err *why, struct err *e)
+{
+	struct match_record r = { .path = "/", .status = MATCH_ERROR, .why = why->detail };
+
+	return tell(m, &r, e);
+}
+
+static enum ecode
+begin(struct matching *m, struct err *e)
+{
+	struct session *s = m->s;
+	enum ecode rc = E_OK;
+
+	if (index_blob_count(s->index) == 0)
+		rc = session_load_index(s, e);
+	if (rc == E_OK && m->args->dir != NULL)
+		rc = place_look(s->os, m->args->dir, &m->place, e);
+	else if (rc == E_OK)
+		rc = match_vault_open(s, m->args->level, &m->vault, e);
+	return rc == E_OK ? level_push(m, true, e) : rc;
+}
+
+static enum ecode
+walk(struct matching *m, struct err *e)
+{
+	struct err why = { .code = E_OK };
+	bool whole;
+	enum ecode rc = try_tree(m, m->args->tree, &whole, &why, e);
+
+	if (rc == E_OK && !whole)
+		return tell_broken(m, &why, e);
+	if (rc == E_OK)
+		rc = inspect_walk(m->s, m->args->tree, each_node, m, &why);
+	if (rc != E_OK && err_row(rc)->caller == CALLER_CORRUPT)
+		return tell_broken(m, &why, e);
+	if (rc != E_OK && rc == why.code && e != NULL)
+		*e = why;
+	while (rc == E_OK && m->top != NULL)
+		rc = level_pop(m, e);
+	return rc;
+}
+
+enum ecode
+match_run(struct session *s, const struct match_args *args, struct match_counts *out, struct err *e)
+{
+	struct progress *p = s->listener->progress;
+	autoclean(matching_done) struct matching m = {
+		.s = s,
+		.args = args,
+		.out = out,
+		.path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2),
+		.scratch = buf_limit(BLOB_PLAIN_MAX_BYTES + SEAL_OVERHEAD),
+		.text = buf_limit(BLOB_PLAIN_MAX_BYTES),
+	};
+	enum ecode rc;
+
+	*out = (struct match_counts){ .files = 0 };
+	atomic_store(&p->phase, PHASE_VERIFY);
+	atomic_store(&p->done_items, 0);
+	atomic_store(&p->done_bytes, 0);
+	rc = begin(&m, e);
+	return rc == E_OK ? walk(&m, e) : rc;
+}
