@@ -144,12 +144,16 @@ const char *eclass_severity(enum eclass class)
 	return class_row(class)->severity;
 }
 
-/* SEVERITIES: refusals that are graver than their class (refusals.md: "SEV-1 if it persists"). */
+/*
+ * SEVERITIES: refusals that are graver than their class (refusals.md: "SEV-1 if it persists"), or less grave: that files
+ * were changed since a backup is what a person asked about, not an incident.
+ */
 static const struct {
 	enum ecode code;
 	const char *severity;
 } own_severities[] = {
 	{ E_VAULT_UNWELL_STILL, "SEV-1" },
+	{ E_VERIFY_DIFFERS, "SEV-3" },
 };
 
 const char *

@@ -42,6 +42,7 @@ enum ecode cmd_snapshots(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_ls(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_restore(struct cli *cli, struct err *e) must_check; /* restore, restore-swap */
 enum ecode cmd_check(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_verify(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_list(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_add(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_passwd(struct cli *cli, struct err *e) must_check;

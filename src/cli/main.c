@@ -31,6 +31,8 @@ run_command(struct cli *cli, struct err *e)
 		return cmd_restore(cli, e);
 	case CMD_CHECK:
 		return cmd_check(cli, e);
+	case CMD_VERIFY:
+		return cmd_verify(cli, e);
 	case CMD_KEY_LIST:
 		return cmd_key_list(cli, e);
 	case CMD_KEY_ADD:

@@ -18,6 +18,7 @@ enum command_id {
 	CMD_RESTORE,
 	CMD_RESTORE_SWAP,
 	CMD_CHECK,
+	CMD_VERIFY,
 	CMD_KEY_LIST,
 	CMD_KEY_ADD,
 	CMD_KEY_PASSWD,
@@ -121,8 +122,12 @@ enum flag {
 	FLAG_REMOVE_ALL,
 	/* status */
 	FLAG_CHECK,
+	/* verify */
+	FLAG_LEVEL,
+	FLAG_AGAINST,
+	FLAG_VERIFY_ARTIFACTS,
 };
-#define FLAGS (FLAG_CHECK + 1)
+#define FLAGS (FLAG_VERIFY_ARTIFACTS + 1)
 
 enum flag_kind {
 	FLAG_SWITCH,  /* given or not; "=true" and "=false" are understood */

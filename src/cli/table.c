@@ -150,6 +150,13 @@ static const struct flag_row flag_rows[FLAGS] = {
 
 	[FLAG_CHECK] = { "check", 0, FLAG_SWITCH, NULL,
 		"exit 3 when something needs attention (for monitoring)" },
+
+	[FLAG_LEVEL] = { "level", 0, FLAG_ONE, "HOW",
+		"how closely: existence, size or hash (default); each includes the one before" },
+	[FLAG_AGAINST] = { "against", 0, FLAG_ONE, "DIR",
+		"compare with this directory instead of the vault's own content" },
+	[FLAG_VERIFY_ARTIFACTS] = { "artifacts", 0, FLAG_ONE, "DIR",
+		"where the reports go, in a directory named after the run (default: the run folder)" },
 };
 
 static const struct command_row command_rows[COMMANDS] = {
@@ -332,6 +339,29 @@ static const struct command_row command_rows[COMMANDS] = {
 			CLASS_VAULT_UNHEALTHY, CLASS_INDEX_CORRUPT, CLASS_CAPACITY_REFUSED,
 			CLASS_KEY_MISSING, CLASS_UNSUPPORTED_VERSION, CLASS_INTERRUPTED,
 			CLASS_TERMINATED } },
+	[CMD_VERIFY] = { .name = "verify",
+		.arguments = "SNAPSHOT[:DIR]",
+		.summary = "prove that a snapshot, or a directory, is as recorded",
+		.more = "Without --against every file of the snapshot is looked for in the vault, measured and hashed.\n"
+			"With it a directory is compared: missing, extra, size, hash, metadata. Nothing is changed.\n"
+			"Exit 23 when anything differs; every path is in verify_report.jsonl of the run folder.",
+		.examples = { { "A snapshot, all of its content",
+				      "holdfast -r /mnt/disk/vault verify latest" },
+			{ "Only whether everything is there",
+				"holdfast verify latest --level existence" },
+			{ "Has anything changed since?",
+				"holdfast verify latest:/home/ada --against /home/ada" } },
+		.flags = { FLAG_LEVEL, FLAG_AGAINST, FLAG_VERIFY_ARTIFACTS, FLAG_ONLY_HOST,
+			FLAG_ONLY_TAG, FLAG_ONLY_PATH },
+		.flag_count = 6,
+		.min_args = 1,
+		.max_args = 1,
+		.exits = { CLASS_INTERNAL, CLASS_USAGE, CLASS_VAULT_MISSING, CLASS_BUSY,
+			CLASS_KEY_MISMATCH, CLASS_STORE_FAILED, CLASS_FETCH_FAILED,
+			CLASS_VERIFY_FAILED, CLASS_STATE_WRITE_FAILED, CLASS_TAMPER,
+			CLASS_VAULT_UNHEALTHY, CLASS_INDEX_CORRUPT, CLASS_CAPACITY_REFUSED,
+			CLASS_KEY_MISSING, CLASS_UNSUPPORTED_VERSION, CLASS_INCOMPLETE_SNAPSHOT,
+			CLASS_NOT_FOUND, CLASS_INTERRUPTED, CLASS_TERMINATED } },
 	[CMD_KEY_LIST] = { .name = "key list",
 		.arguments = "",
 		.summary = "list the keys that open the vault",

@@ -1,5 +1,8 @@
 #include "engine/catalog.h"
 
+#include <string.h>
+
+#include "engine/incomplete.h"
 #include "store/store.h"
 
 enum ecode
@@ -25,6 +28,24 @@ enum ecode
 catalog_list(struct session *s, struct arena *a, struct snapshot_list *out, struct err *e)
 {
 	return snapshot_list_load(s->vault, s->own, a, out, e);
+}
+
+enum ecode
+catalog_choose(struct session *s, const struct snapshot_filter *filter, const char *text,
+	struct arena *a, const struct snapshot **out, const char **sub, struct err *e)
+{
+	struct snapshot_list list = { .n = 0 };
+	enum ecode rc = catalog_list(s, a, &list, e);
+
+	if (rc != E_OK)
+		return rc;
+	if (list.unreadable > 0 && strncmp(text, "latest", strlen("latest")) == 0) {
+		*e = list.first_unreadable;
+		err_note(e, "which snapshot is the latest is not certain; give an id");
+		return e->code;
+	}
+	rc = snapshot_select(&list, filter, text, a, out, sub, e);
+	return rc == E_OK ? E_OK : incomplete_named(s, text, rc, e);
 }
 
 enum ecode

@@ -19,6 +19,13 @@ enum ecode catalog_init(
 enum ecode catalog_list(
 	struct session *s, struct arena *a, struct snapshot_list *out, struct err *e) must_check;
 
+/*
+ * The one snapshot that `text` means now ("latest", an id, "…:sub/folder"); *sub is NULL without a folder.  All memory is
+ * the arena's.  "latest" among records that cannot be read is refused.  refuses: E_SNAPSHOT_*, E_ID_*, those of the list
+ */
+enum ecode catalog_choose(struct session *s, const struct snapshot_filter *filter, const char *text,
+	struct arena *a, const struct snapshot **out, const char **sub, struct err *e) must_check;
+
 /* The snapshot's record as restic prints it: section 7's object without its closing brace or final newline. */
 enum ecode catalog_record_open(const struct snapshot *s, struct buf *out, struct err *e) must_check;
 

@@ -406,6 +406,17 @@ hold_fd(struct matching *m, struct level *l, struct err *e)
 	return rc;
 }
 
+/* Opened once more, so that the access time stays where the system allows it. */
+static enum ecode
+list_level(struct matching *m, struct level *l, struct err *e)
+{
+	autoclean(io_fd_done) struct io_fd again = { .os = m->s->os, .fd = -1 };
+	enum ecode rc = walk_open_dir(m->s->os, l->fd, ".", false, &again.fd, e);
+
+	return rc == E_OK ? walk_dir(m->s->os, again.fd, "a directory", &l->arena, &l->list, e)
+			  : rc;
+}
+
 /* m->path holds the directory's. */
 static enum ecode
 level_push(struct matching *m, bool there, struct err *e)
@@ -426,7 +437,7 @@ level_push(struct matching *m, bool there, struct err *e)
 	if (m->place == NULL || !there)
 		return E_OK;
 	rc = hold_fd(m, l, e);
-	return rc == E_OK ? walk_dir(m->s->os, l->fd, "a directory", &l->arena, &l->list, e) : rc;
+	return rc == E_OK ? list_level(m, l, e) : rc;
 }
 
 static enum ecode

@@ -64,6 +64,12 @@ lines_end(struct lines *l, struct json_out *w, struct err *e)
 }
 
 enum ecode
+lines_text_end(struct lines *l, struct err *e)
+{
+	return l->text.len >= LINES_FLUSH_BYTES ? flush(l, e) : E_OK;
+}
+
+enum ecode
 lines_close(struct lines *l, struct id *digest, struct err *e)
 {
 	enum ecode rc = flush(l, e);

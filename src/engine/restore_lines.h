@@ -22,6 +22,8 @@ enum ecode lines_open(
 /* One object: members in ascending order of their keys (WC-45). */
 void lines_begin(struct lines *l, struct json_out *w);
 enum ecode lines_end(struct lines *l, struct json_out *w, struct err *e) must_check;
+/* After text that was put into l->text otherwise. */
+enum ecode lines_text_end(struct lines *l, struct err *e) must_check;
 /* Durable; the digest is that of the whole text. */
 enum ecode lines_close(struct lines *l, struct id *digest, struct err *e) must_check;
 void lines_done(struct lines *l); /* cleanup after a refusal; fine after a close */

@@ -32,7 +32,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 # How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
 WORDS = {
     "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "restore-swap": ["latest", "--target", "out"],
-    "check": [],
+    "check": [], "verify": ["latest"],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
     "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
     "help": [], "version": [],
@@ -423,7 +423,7 @@ class Rows:
         self.with_vault(self.v.half_key, OPENS, 23, 4511, "a truncated key file")
         self.with_vault(self.v.odd_config, [*OPENS, "init"], 22, 4004, "a config that cannot be read")
         self.with_vault(self.v.locked, LOCKS, 11, 4560, "a lock of another machine")
-        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "restore-swap", "check"], 33, 4530, "an index that cannot be used")
+        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "restore-swap", "check", "verify"], 33, 4530, "an index that cannot be used")
         self.t.row("cat", 33, 4530, "an index that cannot be used", words=["blob", "0" * 64])
 
     def limits(self):
@@ -559,14 +559,17 @@ class Rows:
         (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
         for command, words in {"backup": ["src", "--parent", unfinished], "preflight": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
                                "restore": [".incomplete-" + unfinished, "--target", "out"],
-                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "cat": ["snapshot", unfinished]}.items():
+                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "verify": [unfinished], "cat": ["snapshot", unfinished]}.items():
             self.t.row(command, 45, 4555, "a run that was not finished", words=words)
         self.renew()
         self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])
         self.t.row("ls", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("verify", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("verify", 23, 5151, "a directory that differs", words=["latest", "--against", self.work / "src"])
         self.t.row("cat", 49, 4554, "no such object", words=["blob", "0" * 64])
         self.t.row("key remove", 49, 4554, "no such key")
         self.v.flipped(self.work / "vault")
+        self.t.row("verify", 23, 5150, "a damaged pack")
         self.t.row("check", 23, 5200, "a damaged pack", words=["--read-data"])
 
 
