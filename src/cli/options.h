@@ -32,7 +32,7 @@ enum command_id {
 	CMD_HELP,
 	CMD_VERSION,
 };
-#define COMMANDS 20
+#define COMMANDS (CMD_VERSION + 1)
 
 enum flag {
 	/* global */
