@@ -37,6 +37,8 @@ enum conflict_rule {
 	CONFLICT_KEEP_BOTH, /* the live one moves to `name.live-<run id>` */
 	CONFLICT_ASK
 };
+/* The event of a note: an earlier restore to this destination left something there that a person must look at. */
+#define RESTORE_NOTE_LEFT "restore_left_over"
 struct restore_args {
 	const char *snapshot;                 /* "latest", id, "id:sub/folder" */
 	const struct snapshot_filter *filter; /* may be NULL */

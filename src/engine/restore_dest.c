@@ -57,6 +57,11 @@ name_texts(struct restore *r, struct err *e)
 		rc = arena_str(&r->arena, text.p, text.len, &d->run_path, e);
 	buf_clear(&text);
 	if (rc == E_OK)
+		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX, d->path);
+	if (rc == E_OK)
+		rc = arena_str(&r->arena, text.p, text.len, &d->stage_path, e);
+	buf_clear(&text);
+	if (rc == E_OK)
 		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX, d->base);
 	if (rc == E_OK)
 		rc = arena_str(&r->arena, text.p, text.len, &d->stage_name, e);
@@ -145,16 +150,17 @@ restore_dest_check(struct restore *r, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	got = os->stat(os, d->parent_fd, d->base, AT_SYMLINK_NOFOLLOW, &d->meta);
-	if (got == -ENOENT)
-		return E_OK;
-	if (got < 0)
+	if (got < 0 && got != -ENOENT)
 		return err_set(e, E_DEST_NOT_DIR, -got, "stat %s", d->path);
+	d->exists = got >= 0;
+	rc = restore_left_look(r, e);
+	if (rc != E_OK || !d->exists)
+		return rc;
 	if (!S_ISDIR(d->meta.mode))
 		return err_set(
 			e, E_DEST_NOT_DIR, 0, "%s is there already, as something else", d->path);
 	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
 		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
-	d->exists = true;
 	rc = check_inside(r, e);
 	return rc == E_OK ? restore_swap_check(r, e) : rc;
 }
@@ -257,6 +263,8 @@ restore_stage_make(struct restore *r, struct err *e)
 		return stage_refused(e, got, "mkdir", d->run_path);
 	d->run_made = true;
 	rc = open_made(r, d->stage_fd, r->args->run_id, &d->run_fd, e);
+	if (rc == E_OK)
+		rc = restore_left_note(r, e);
 	if (rc != E_OK)
 		return rc;
 	got = os->mkdir(os, d->run_fd, RESTORE_STAGE_ROOT, 0700);
@@ -369,6 +377,8 @@ restore_dest_done(struct restore *r, bool keep_stage)
 
 	if (!keep_stage && d->run_fd >= 0 && d->root_made)
 		(void)os->unlink(os, d->run_fd, RESTORE_STAGE_ROOT, AT_REMOVEDIR);
+	if (!keep_stage && !d->old_staged)
+		restore_left_forget(r);
 	if (!keep_stage && d->run_made)
 		(void)os->unlink(os, d->stage_fd, r->args->run_id, AT_REMOVEDIR);
 	if (!keep_stage && d->stage_made)

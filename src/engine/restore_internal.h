@@ -168,9 +168,11 @@ enum restore_records {
 
 struct restore_dest {
 	const char *previous; /* name the replaced tree gets; NULL: nothing is replaced */
+	bool noted;           /* LEFT_NOTE was written (restore_left.c) */
 	bool old_staged;      /* it could not get that name: it is in the stage */
 	const char *path, *parent, *base; /* cleaned; base is one safe name */
 	const char *stage_name;           /* "<base>.holdfast_stage" */
+	const char *stage_path;           /* "<dest>.holdfast_stage" */
 	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
 	int parent_fd, stage_fd, run_fd, root_fd;
 	bool exists;                          /* an empty directory, to be replaced */
@@ -267,6 +269,17 @@ void restore_dest_done(struct restore *r, bool keep_stage);
 enum ecode restore_swap_check(struct restore *r, struct err *e) must_check;
 /* The stage and the destination change places; the previous tree is kept.  Sets out->promoted. */
 enum ecode restore_swap(struct restore *r, struct err *e) must_check;
+
+/* The name of a tree replaced by a run; false when the run's name leaves no room. */
+bool restore_previous_name(const char *base, const char *run_id, char *out, size_t size);
+
+/* ---- restore_left.c: what earlier runs left beside the destination ---- */
+#define PATH_TEXT_SHOWN 1024 /* of each path in a sentence */
+/* Told by notes; nothing is removed, nothing refuses but a lack of memory. */
+enum ecode restore_left_look(struct restore *r, struct err *e) must_check;
+/* Before an exchange: which tree is to be replaced. */
+enum ecode restore_left_note(struct restore *r, struct err *e) must_check;
+void restore_left_forget(struct restore *r);
 
 /* ---- restore_stage.c ---- */
 enum ecode restore_stage(struct restore *r, struct err *e) must_check;

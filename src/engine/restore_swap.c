@@ -20,23 +20,30 @@
 
 #define PREVIOUS_PREFIX ".holdfast_restore_previous_" /* D-1 */
 
-/* The name of the tree that is kept.  A long destination's name is cut: the run id tells it apart. */
+/* A long destination's name is cut: the run id tells it apart. */
+bool
+restore_previous_name(const char *base, const char *run_id, char *out, size_t size)
+{
+	size_t fixed = strlen(PREVIOUS_PREFIX) + 1 + strlen(run_id);
+	size_t len = strlen(base);
+
+	if (fixed >= NAME_BYTES_MAX || size <= NAME_BYTES_MAX)
+		return false;
+	if (len > NAME_BYTES_MAX - fixed)
+		len = NAME_BYTES_MAX - fixed;
+	(void)snprintf(out, size, PREVIOUS_PREFIX "%.*s_%s", (int)len, base, run_id);
+	return true;
+}
+
 static enum ecode
 name_previous(struct restore *r, struct err *e)
 {
-	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX);
-	struct restore_dest *d = &r->dest;
-	size_t fixed = strlen(PREVIOUS_PREFIX) + 1 + strlen(r->args->run_id);
-	size_t base = strlen(d->base);
-	enum ecode rc;
+	char name[NAME_BYTES_MAX + 1];
 
-	if (fixed >= NAME_BYTES_MAX)
+	if (!restore_previous_name(r->dest.base, r->args->run_id, name, sizeof(name)))
 		return err_set(e, E_DEST_NOT_DIR, 0, "the run's name has %zu bytes",
 			strlen(r->args->run_id));
-	if (base > NAME_BYTES_MAX - fixed)
-		base = NAME_BYTES_MAX - fixed;
-	rc = buf_printf(&text, e, PREVIOUS_PREFIX "%.*s_%s", (int)base, d->base, r->args->run_id);
-	return rc == E_OK ? arena_str(&r->arena, text.p, text.len, &d->previous, e) : rc;
+	return arena_str(&r->arena, name, strlen(name), &r->dest.previous, e);
 }
 
 enum ecode

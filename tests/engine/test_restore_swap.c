@@ -481,6 +481,54 @@ test_x11_roll_back_refused_prints_the_step(void **state)
 	assert_true(is_new(staged));
 }
 
+/* ---- the look back at what an earlier run left ---- */
+
+static void
+leave_and_look(enum ecode first, const char *wanted)
+{
+	f.os = &stubborn;
+	expect_rc(&f, fix_restore(&f), first);
+	rename_limit = -1;
+	heard_init(&f.h);
+	f.args.run_id = "20261121T000000Z-00000002";
+	f.args.dry_run = true; /* it only looks: what is told is not what is left by itself */
+	expect_rc(&f, fix_restore(&f), E_OK);
+	if (strstr(f.h.last_note, wanted) == NULL)
+		print_message("# %s\n", f.h.last_note);
+	assert_non_null(strstr(f.h.last_note, wanted));
+	assert_non_null(strstr(f.h.last_note, RUN_ID));
+}
+
+static void
+test_look_back_nothing_promoted(void **state)
+{
+	(void)state;
+	rename_limit = 0;
+	leave_and_look(E_PROMOTE, "put nothing in place");
+	assert_true(is_new(staged));
+}
+
+static void
+test_look_back_exchanged(void **state)
+{
+	(void)state;
+	rename_limit = 1;
+	leave_and_look(E_PREVIOUS_KEPT, "the tree that was there before is still");
+	assert_true(is_old(staged));
+	assert_true(is_new(f.dest));
+}
+
+static void
+test_look_back_between_two_renames(void **state)
+{
+	(void)state;
+	no_exchange = true;
+	rename_limit = 1;
+	leave_and_look(E_PROMOTE, "ended between its two renames");
+	assert_true(is_old(previous));
+	assert_true(is_new(staged));
+}
+
 int
 main(void)
 {
@@ -501,6 +549,9 @@ main(void)
 		cmocka_unit_test_setup(test_x11_the_previous_name_refused, each),
 		cmocka_unit_test_setup(test_x11_second_step_refused_and_rolled_back, each),
 		cmocka_unit_test_setup(test_x11_roll_back_refused_prints_the_step, each),
+		cmocka_unit_test_setup(test_look_back_nothing_promoted, each),
+		cmocka_unit_test_setup(test_look_back_exchanged, each),
+		cmocka_unit_test_setup(test_look_back_between_two_renames, each),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
