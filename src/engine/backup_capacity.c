@@ -320,8 +320,8 @@ capacity_explain(struct backup *b, enum ecode rc, struct err *e)
 {
 	char need[SPACE_TEXT_MAX], free[SPACE_TEXT_MAX] = "an unknown number of bytes";
 	struct commit_totals t = { 0 };
+	struct space space = { .free_inodes = UINT64_MAX };
 	struct err why;
-	struct space space;
 	uint64_t left;
 
 	if (rc != E_STORE_SPACE || b->commit == NULL || store_local_path(b->s->store) == NULL)
@@ -334,8 +334,9 @@ capacity_explain(struct backup *b, enum ecode rc, struct err *e)
 	if (vault_space(b, &space, NULL) == E_OK)
 		(void)space_text(space.free_bytes, free);
 	rc = err_set(e, E_CAPACITY, why.sys,
-		"the vault filled up: at least %s more are needed; %s are free in %.200s",
-		space_text(left, need), free, b->s->store->location);
+		"the vault filled up: at least %s more are needed; %s%s are free in %.200s",
+		space_text(left, need), space.free_inodes == 0 ? "no file and " : "", free,
+		b->s->store->location);
 	err_note(e, "%.250s", why.detail);
 	return rc;
 }
