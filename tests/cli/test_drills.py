@@ -2,6 +2,7 @@
 """The four disaster drills of docs/drills.md (L-01, DV-37): each passes, keeps its evidence, and can fail.  TAP on stdout.
 
 Usage: test_drills.py HOLDFAST"""
+import importlib
 import json
 import pathlib
 import re
@@ -58,7 +59,19 @@ def fails(work):
         shutil.rmtree(kept)
 
 
+def scenarios():
+    """DV-37: the table of docs/drills.md and the destructive scenarios that the suite runs are the same, by name."""
+    sys.path.insert(0, str(ROOT / "tests/scenario"))
+    told = re.findall(r"^\| [^|]+ \| ([^|]+) \| `tests/scenario/(\w+)\.py` \|$", (ROOT / "docs/drills.md").read_text(), re.M)
+    listed = re.search(r"foreach name : \[([^\]]+)\]", (ROOT / "tests/scenario/meson.build").read_text()).group(1)
+    scripts = re.findall(r"'(\w+)'", listed)
+    there = [(name, script) for script in scripts for name in importlib.import_module(script).SCENARIOS]
+    check(len(there) == len(set(there)) and len(there) > 20, f"{len(there)} destructive scenarios are run, each under its own name", there)
+    check(sorted(told) == sorted(there), "docs/drills.md lists exactly these", "\n".join(map(str, sorted(set(told) ^ set(there)))))
+
+
 def main():
+    scenarios()
     work = place("holdfast-drills-")
     try:
         passes(work)

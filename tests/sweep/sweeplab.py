@@ -1,16 +1,15 @@
 """What both sweeps share: trees, vaults to start from, the killer, and the verdict on what a kill or a power cut left."""
-import hashlib
 import json
 import os
 import pathlib
 import random
 import shutil
-import stat
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
 import lab  # noqa: E402  (the folder is known only now)
+from tree import describe, difference  # noqa: E402
 
 KILLER, CHEAP_VAULT, HASTE = (str(pathlib.Path(word).resolve()) for word in sys.argv[2:5])
 ALL = "--all" in sys.argv  # make sweep-kill, make sweep-power: every point, bigger trees
@@ -55,32 +54,6 @@ def change_tree(root, rng):
         f.write(rng.randbytes(MIB))
     (root / "dir1/file1").unlink()
     (root / "dir2/file2").rename(root / "dir2/renamed")
-
-
-def describe(root):
-    """Everything about a tree that a restore must bring back, by libc alone."""
-    found, inodes = {}, {}
-    todo = [(str(root), "")]
-    while todo:
-        folder, prefix = todo.pop()
-        for entry in os.scandir(folder):
-            st, name = entry.stat(follow_symlinks=False), prefix + entry.name
-            row = [stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, st.st_mtime_ns]
-            if entry.is_symlink():
-                row.append(os.readlink(entry.path))
-            elif entry.is_dir():
-                todo.append((entry.path, name + "/"))
-            elif entry.is_file():
-                with open(entry.path, "rb") as f:
-                    row += [st.st_size, hashlib.sha256(f.read()).hexdigest()]
-                inodes.setdefault(st.st_ino, []).append(name)
-            found[name] = row
-    found["\0links"] = sorted(sorted(names) for names in inodes.values() if len(names) > 1)
-    return found
-
-
-def difference(want, got):
-    return [f"{name}: {want.get(name)} != {got.get(name)}" for name in sorted(set(want) | set(got)) if want.get(name) != got.get(name)][:5]
 
 
 def clone(source, target, link):
