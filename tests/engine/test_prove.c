@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +38,10 @@ struct harmer {
 	struct store *under;
 	enum harm harm;
 	enum okind kind;
-	bool harmed, lied;
+	atomic_bool chosen; /* by one of the writers, which then fills in the victim */
 	struct oname victim;
+	atomic_bool harmed; /* … which stays */
+	atomic_bool lied;
 };
 
 static struct harmer *
@@ -62,10 +65,10 @@ h_put(struct store *st, const struct oname *name, const struct slice *parts, siz
 	struct slice cut = parts[0];
 	enum ecode rc;
 
-	if (h->harm == HARM_NONE || h->harmed || name->kind != h->kind)
+	if (h->harm == HARM_NONE || name->kind != h->kind || atomic_exchange(&h->chosen, true))
 		return store_put(h->under, name, parts, n, e);
-	h->harmed = true;
 	h->victim = *name;
+	atomic_store(&h->harmed, true);
 	assert_int_equal(n, 1);
 	cut.len--;
 	if (h->harm == HARM_SHORTEN)
