@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli/job.h"
 #include "cli/pick.h"
+#include "cli/restore_words.h"
 #include "cli/units.h"
 #include "engine/restore.h"
 
@@ -13,6 +14,7 @@
 struct restore_words {
 	struct restore_args args;
 	struct snapshot_filter filter;
+	struct restore_selection selection;
 	struct rules *includes, *excludes;
 	struct restore_approval approval; /* of a plan that is applied */
 };
@@ -88,13 +90,12 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 			    o->command == CMD_RESTORE_SWAP;
 	if (o->command == CMD_RESTORE_SWAP)
 		w->args.kind = RESTORE_SWAP;
-	else if (strcmp(o->args[0], "apply") == 0 && o->arg_count == 2)
+	else if (o->arg_count == 2 && strcmp(o->args[0], "apply") == 0)
 		return take_plan(cli, w, e);
 	if (o->arg_count > 1)
 		return err_set(e, E_USAGE, 0, "%s takes one snapshot; \"%s\" is too much",
 			command_row(o->command)->name, o->args[1]);
-	w->args.snapshot = o->args[0];
-	w->args.dest = flag_text(o, FLAG_TARGET);
+	w->args.dest = flag_text(o, flag_given(o, FLAG_DEST) ? FLAG_DEST : FLAG_TARGET);
 	w->args.dry_run = flag_given(o, FLAG_RESTORE_DRY_RUN);
 	w->args.sparse = flag_given(o, FLAG_SPARSE);
 	w->args.ownership_by_name = flag_given(o, FLAG_OWNERSHIP_BY_NAME);
@@ -105,6 +106,8 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 	rc = take_verify(flag_text(o, FLAG_VERIFY), &w->args.verify, e);
 	if (rc == E_OK && w->args.kind != RESTORE_EMPTY)
 		rc = pick_absolute(cli, w->args.dest, &w->args.dest, e);
+	if (rc == E_OK)
+		rc = take_selection(cli, &w->selection, &w->args, e);
 	if (rc == E_OK)
 		rc = pick_filter(cli, &w->filter, e);
 	if (rc == E_OK)

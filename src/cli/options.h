@@ -103,6 +103,12 @@ enum flag {
 	FLAG_STRICT_METADATA,
 	FLAG_PLAN,
 	FLAG_ARTIFACTS,
+	FLAG_DEST,
+	FLAG_MANIFEST,
+	FLAG_AT,
+	FLAG_RESTORE_FILES_FROM,
+	FLAG_STRIP,
+	FLAG_MAP,
 	/* which snapshots */
 	FLAG_ONLY_HOST,
 	FLAG_ONLY_TAG,
@@ -146,7 +152,7 @@ struct example {
 	const char *text, *command;
 };
 #define EXAMPLES_MAX      5
-#define COMMAND_FLAGS_MAX 48
+#define COMMAND_FLAGS_MAX 64
 #define COMMAND_EXITS_MAX 32
 struct command_row {
 	const char *name;      /* "key list" */

@@ -241,6 +241,9 @@ choose(struct restore *r, struct err *e)
 		err_note(e, "which snapshot is the latest is not certain; give an id");
 		return e->code;
 	}
+	while (r->args->at != NULL && list.n > 0 &&
+		instant_cmp(list.v[list.n - 1].time, *r->args->at) > 0)
+		list.n--; /* oldest first */
 	rc = snapshot_select(&list, r->args->filter, text, &r->arena, &snap, &sub, e);
 	if (rc != E_OK)
 		rc = incomplete_named(s, text, rc, e);
@@ -251,6 +254,7 @@ choose(struct restore *r, struct err *e)
 	r->out->snapshot_id = snap->id;
 	r->out->completeness = own_completeness(snap, &r->out->lacking);
 	r->sub = sub;
+	r->when = snap->time;
 	r->tree = snap->tree;
 	return sub != NULL ? inspect_subtree(s, &snap->tree, sub, &r->tree, e) : E_OK;
 }
@@ -293,11 +297,17 @@ look(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = space_at(os, r->dest.parent, &r->space, e);
 	if (rc == E_OK)
+		rc = restore_only_open(r, e);
+	if (rc == E_OK)
 		rc = choose(r, e);
 	if (rc != E_OK)
 		return rc;
 	atomic_store(&r->s->listener->progress->phase, PHASE_SCAN);
 	rc = restore_plan(r, &r->tree, e);
+	if (rc == E_OK)
+		rc = restore_only_met(r, e);
+	if (rc == E_OK)
+		rc = restore_map(r, e);
 	if (rc == E_OK)
 		rc = restore_locate(r, e);
 	if (rc == E_OK)
@@ -574,6 +584,7 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 	place_close(&r.live);
 	restore_dest_done(&r, out->stage != NULL);
 	restore_names_close(&r.names);
+	restore_only_close(&r.only);
 	free(r.dirs);
 	free(r.uses);
 	free(r.ranges);

@@ -39,9 +39,14 @@ enum conflict_rule {
 };
 /* The event of a note: an earlier restore to this destination left something there that a person must look at. */
 #define RESTORE_NOTE_LEFT "restore_left_over"
+/* A path of the snapshot that goes elsewhere below the destination; what is below it goes with it. */
+struct restore_move {
+	const char *from, *to;
+};
 struct restore_args {
 	const char *snapshot;                 /* "latest", id, "id:sub/folder" */
 	const struct snapshot_filter *filter; /* may be NULL */
+	const struct instant *at; /* with "latest": the newest that is not younger; NULL: now */
 	const char *dest;
 	const char *run_id;
 	const struct rules *includes,
@@ -49,6 +54,11 @@ struct restore_args {
 	/* further: which of the paths that are no directories; any thread; NULL: all of them */
 	bool (*wanted)(void *arg, const char *path, size_t len);
 	void *wanted_arg;
+	const char *const *only; /* these paths and what is below them; each must be there */
+	size_t only_count;
+	size_t strip; /* leading names taken off every path that no move is about */
+	const struct restore_move *moves; /* the longest `from` wins */
+	size_t move_count;
 	bool dry_run;
 	bool sparse; /* leave holes for runs of zeros */
 	bool ownership_by_name;

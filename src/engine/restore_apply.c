@@ -104,6 +104,102 @@ take_rules(struct reading_plan *p, struct rules **out, struct err *e)
 	return rc;
 }
 
+/* Room for one more of `size` bytes, doubled by moving; what was before stays in the arena. */
+static enum ecode
+more_room(struct reading_plan *p, const void *old, size_t n, size_t size, void **out, struct err *e)
+{
+	enum ecode rc;
+
+	*out = (void *)(uintptr_t)old;
+	if ((n & (n - 1)) != 0) /* 0, 1, 2, 4 …: full */
+		return E_OK;
+	rc = arena_alloc(&p->hold->arena, (n == 0 ? 1 : 2 * n) * size, out, e);
+	if (rc == E_OK && n > 0)
+		memcpy(*out, old, n * size);
+	return rc;
+}
+
+static enum ecode
+take_only(struct reading_plan *p, struct err *e)
+{
+	struct restore_args *out = p->out;
+	enum ecode rc = E_OK;
+
+	if (!json_enter_array(&p->j))
+		return json_refusal(&p->j, "plan", e);
+	while (rc == E_OK && json_element(&p->j)) {
+		void *room;
+		const char **v;
+
+		rc = more_room(p, out->only, out->only_count, sizeof(*v), &room, e);
+		if (rc != E_OK)
+			break;
+		v = room;
+		out->only = (const char *const *)v;
+		rc = take_text(p, &v[out->only_count], e);
+		if (rc == E_OK && v[out->only_count++] == NULL)
+			rc = json_refusal(&p->j, "plan", e);
+	}
+	return rc;
+}
+
+static enum ecode
+take_pair(struct reading_plan *p, const char *const keys[2], const char *out[2], struct err *e)
+{
+	struct slice key;
+	enum ecode rc = E_OK;
+
+	out[0] = out[1] = NULL;
+	if (!json_enter_object(&p->j))
+		return json_refusal(&p->j, "plan", e);
+	while (rc == E_OK && json_key(&p->j, &key)) {
+		if (slice_is(key, keys[0]) || slice_is(key, keys[1]))
+			rc = take_text(p, &out[slice_is(key, keys[1])], e);
+		else if (!json_skip(&p->j, NULL))
+			rc = json_refusal(&p->j, "plan", e);
+	}
+	if (rc == E_OK && (out[0] == NULL || out[1] == NULL))
+		rc = err_set(e, E_PLAN_FILE, 0, "%s or %s is missing", keys[0], keys[1]);
+	return rc;
+}
+
+static enum ecode
+take_moves(struct reading_plan *p, struct err *e)
+{
+	static const char *const keys[2] = { "from", "to" };
+	struct restore_args *out = p->out;
+	enum ecode rc = E_OK;
+
+	if (!json_enter_array(&p->j))
+		return json_refusal(&p->j, "plan", e);
+	while (rc == E_OK && json_element(&p->j)) {
+		struct restore_move *v;
+		const char *texts[2];
+		void *room;
+
+		rc = more_room(p, out->moves, out->move_count, sizeof(*v), &room, e);
+		if (rc == E_OK)
+			rc = take_pair(p, keys, texts, e);
+		if (rc != E_OK)
+			break;
+		v = room;
+		out->moves = v;
+		v[out->move_count++] = (struct restore_move){ .from = texts[0], .to = texts[1] };
+	}
+	return rc;
+}
+
+static enum ecode
+take_strip(struct reading_plan *p, struct err *e)
+{
+	uint64_t v;
+
+	if (!json_u64(&p->j, &v) || v > PATH_TEXT_MAX)
+		return json_refusal(&p->j, "plan", e);
+	p->out->strip = (size_t)v;
+	return E_OK;
+}
+
 static enum ecode
 take_bool(struct reading_plan *p, bool *out, struct err *e)
 {
@@ -150,6 +246,12 @@ take_plan_member(struct reading_plan *p, struct slice key, struct err *e)
 		return take_rules(p, &p->hold->includes, e);
 	if (slice_is(key, "exclude"))
 		return take_rules(p, &p->hold->excludes, e);
+	if (slice_is(key, "map"))
+		return take_moves(p, e);
+	if (slice_is(key, "paths"))
+		return take_only(p, e);
+	if (slice_is(key, "strip_components"))
+		return take_strip(p, e);
 	if (slice_is(key, "sparse"))
 		return take_bool(p, &out->sparse, e);
 	if (slice_is(key, "strict_metadata"))

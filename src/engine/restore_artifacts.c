@@ -325,7 +325,10 @@ put_staged(struct restore *r, struct lines *l, const struct restore_item *item, 
 	lines_str(&w, "outcome", r->args->dry_run ? "skipped_dry_run" : names[got]);
 	restore_put_path(&w, "relative_path", path);
 	json_put_key(&w, "source_path"); /* below the snapshot's tree, which the plan names */
-	json_put_text(&w, path->p, path->len);
+	if (item->extra != NULL && item->extra->from != NULL)
+		json_put_str(&w, item->extra->from);
+	else
+		json_put_text(&w, path->p, path->len);
 	return lines_end(l, &w, e);
 }
 

@@ -58,6 +58,7 @@ struct restore_extra {
 	uint64_t rdev;
 	uint64_t inode, device_id; /* links > 1 only, else 0 */
 	uint32_t names;            /* names this inode gets; counted at the primary */
+	const char *from; /* its path in the snapshot ("/a/b"), where that is another; else NULL */
 };
 
 struct restore_item {
@@ -137,6 +138,7 @@ struct restore_worker {
 };
 
 struct restore_names; /* restore_owner.c */
+struct restore_only;  /* restore_select.c */
 
 /* Something at the destination that the plan does not have. */
 struct restore_extra_live {
@@ -189,6 +191,9 @@ struct restore {
 	struct restore_dest dest;
 	struct place *place;
 	struct restore_names *names; /* NULL unless by name */
+	struct restore_only *only;   /* NULL: no list of paths */
+	struct instant when;         /* of the snapshot */
+	uint64_t stripped;           /* entries of which --strip-components left no name */
 	struct space space;
 	bool privileged;               /* runs as root */
 	struct restore_worker *worker; /* s->workers + 1 */
@@ -250,6 +255,26 @@ enum ecode restore_stage_refusal(enum ecode rc, struct err *e) must_check;
 /* ---- restore_plan.c ---- */
 /* Load and select everything below `tree`; tells damage, refuses unsafe names. */
 enum ecode restore_plan(struct restore *r, const struct id *tree, struct err *e) must_check;
+
+/* A directory of the plan, in the memory of `w`; parent NULL: the root. */
+enum ecode restore_dir_add(struct restore *r, struct restore_worker *w, struct restore_dir *parent,
+	struct restore_item *self, struct restore_dir **out, struct err *e) must_check;
+/* Directories above something kept are needed. */
+void restore_want(struct restore_dir *d);
+
+/* ---- restore_select.c: a list of paths ---- */
+/* Fine without a list: r->only stays NULL. */
+enum ecode restore_only_open(struct restore *r, struct err *e) must_check;
+void restore_only_close(struct restore_only **o);
+/* *listed: it or something above it is in the list; *above: something below it is. */
+void restore_only_ask(
+	struct restore_only *o, const char *path, size_t len, bool *listed, bool *above);
+/* Every path of the list was met, or E_ONLY_ABSENT, each told. */
+enum ecode restore_only_met(struct restore *r, struct err *e) must_check;
+
+/* ---- restore_map.c: the plan's paths, moved (--map, --strip-components) ---- */
+/* Replaces the plan by one with other paths; fine when nothing is to be moved. */
+enum ecode restore_map(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_locate.c ---- */
 /* Order directories, find hard links, locate every blob, check sizes, count, and compare with the space there is. */

@@ -308,7 +308,8 @@ check_space(struct restore *r, uint64_t need, struct err *e)
 enum ecode
 restore_locate(struct restore *r, struct err *e)
 {
-	bool filtered = r->args->includes != NULL || r->args->excludes != NULL;
+	bool filtered =
+		r->args->includes != NULL || r->args->excludes != NULL || r->args->only_count > 0;
 	uint64_t need = 0;
 	enum ecode rc;
 

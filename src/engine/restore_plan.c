@@ -150,10 +150,11 @@ select_path(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	const struct rules *in = r->args->includes, *ex = r->args->excludes;
 	size_t base = d->path_len;
 	const char *path;
+	bool listed = true, above = true;
 	enum ecode rc = E_OK;
 
 	*out = (struct selection){ .keep = true, .enter = true };
-	if (in == NULL && ex == NULL && r->args->wanted == NULL)
+	if (in == NULL && ex == NULL && r->args->wanted == NULL && r->only == NULL)
 		return rc;
 	/* w->path holds the directory's path, ending in a slash */
 	w->path.len = base + 1;
@@ -169,12 +170,16 @@ select_path(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	if (out->keep && r->args->wanted != NULL)
 		out->keep = node->type != NODE_DIR &&
 			    r->args->wanted(r->args->wanted_arg, path, w->path.len);
+	if (r->only != NULL)
+		restore_only_ask(r->only, path, w->path.len, &listed, &above);
+	out->keep = out->keep && listed;
+	out->enter = out->enter && (listed || above);
 	return E_OK;
 }
 
 /* Directories above something kept are needed; the first that knows ends the climb. */
-static void
-want(struct restore_dir *d)
+void
+restore_want(struct restore_dir *d)
 {
 	while (d != NULL && !atomic_exchange(&d->wanted, true))
 		d = d->parent;
@@ -270,7 +275,7 @@ keep_node(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	item->skipped = !sel->keep;
 	w->draft_count++;
 	if (sel->keep)
-		want(d);
+		restore_want(d);
 	return E_OK;
 }
 
@@ -338,8 +343,8 @@ settle_items(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 
 static enum ecode plan_task(struct flow_task *task, unsigned worker, struct err *e);
 
-static enum ecode
-add_dir(struct restore *r, struct restore_worker *w, struct restore_dir *parent,
+enum ecode
+restore_dir_add(struct restore *r, struct restore_worker *w, struct restore_dir *parent,
 	struct restore_item *self, struct restore_dir **out, struct err *e)
 {
 	size_t above = parent != NULL ? parent->path_len : 0;
@@ -378,11 +383,11 @@ add_children(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 
 		if (item->type != NODE_DIR)
 			continue;
-		rc = add_dir(r, w, d, item, &item->to.child, e);
+		rc = restore_dir_add(r, w, d, item, &item->to.child, e);
 		if (rc != E_OK)
 			return rc;
 		if (!item->skipped)
-			want(item->to.child);
+			restore_want(item->to.child);
 		flow_add(r->s->flow, &item->to.child->task);
 	}
 	return rc;
@@ -455,7 +460,7 @@ restore_plan(struct restore *r, const struct id *tree, struct err *e)
 		return rc;
 	root = p;
 	*root = (struct restore_item){ .name = "", .type = NODE_DIR, .content = tree };
-	rc = add_dir(r, w, NULL, root, &r->root, e);
+	rc = restore_dir_add(r, w, NULL, root, &r->root, e);
 	if (rc != E_OK)
 		return rc;
 	r->root->wanted = true;

@@ -92,6 +92,8 @@ put_candidate(struct restore *r, struct lines *l, const struct restore_item *ite
 	restore_put_path(&w, "relative_path", path);
 	if (item->type == NODE_FILE)
 		lines_u64(&w, "size", item->size);
+	if (item->extra != NULL && item->extra->from != NULL)
+		lines_str(&w, "source_path", item->extra->from + 1);
 	lines_str(&w, "type", node_type_text(item->type));
 	lines_u64(&w, "uid", item->uid);
 	return lines_end(l, &w, e);
@@ -278,6 +280,44 @@ put_bool(struct json_out *w, const char *key, bool v)
 	json_put_bool(w, v);
 }
 
+/* What few restores have is in the plan only where it is: plans of before stay equal. */
+static void
+put_moves(struct json_out *w, const struct restore_args *args)
+{
+	if (args->move_count == 0)
+		return;
+	json_put_key(w, "map");
+	json_open_array(w);
+	for (size_t i = 0; i < args->move_count; i++) {
+		json_open_object(w);
+		lines_str(w, "from", args->moves[i].from);
+		lines_str(w, "to", args->moves[i].to);
+		json_close_object(w);
+	}
+	json_close_array(w);
+}
+
+static void
+put_only(struct json_out *w, const struct restore_args *args)
+{
+	if (args->only_count == 0)
+		return;
+	json_put_key(w, "paths");
+	json_open_array(w);
+	for (size_t i = 0; i < args->only_count; i++)
+		json_put_str(w, args->only[i]);
+	json_close_array(w);
+}
+
+static void
+put_strip(struct json_out *w, const struct restore *r)
+{
+	if (r->args->strip == 0)
+		return;
+	lines_u64(w, "strip_components", r->args->strip);
+	lines_u64(w, "stripped_away", r->stripped);
+}
+
 static void
 put_tables(struct restore *r, struct json_out *w)
 {
@@ -328,11 +368,14 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 		args->kind == RESTORE_IN_PLACE ? "safety_set_then_atomic_replace"
 					       : "staged_atomic_replace");
 	put_rules(&w, "include", args->includes);
+	put_moves(&w, args);
 	lines_u64(&w, "needed_bytes", r->needed);
 	put_bool(&w, "ownership_by_name", args->ownership_by_name);
+	put_only(&w, args);
 	lines_id(&w, "snapshot_id", &r->out->snapshot_id);
 	put_bool(&w, "sparse", args->sparse);
 	put_bool(&w, "strict_metadata", args->strict_metadata);
+	put_strip(&w, r);
 	lines_str(&w, "subfolder", r->sub);
 	lines_str(&w, "tree", restore_tree_text(args->tree));
 	lines_id(&w, "tree_id", &r->tree);
