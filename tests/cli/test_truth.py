@@ -545,6 +545,12 @@ class Rows:
         for command in RESTORES:
             self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
             self.t.row(command, 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
+        for command in RESTORES:
+            self.t.row(command, 43, 3020, "a place outside of the target", words=["latest", "--target", "out", "--map", "/one=../x"])
+            self.t.row(command, 49, 4551, "no snapshot as old as that", words=["latest", "--at", "1999-01-01", "--target", "out"])
+        self.t.row("restore", 49, 4551, "no such run", words=["--manifest", "20200101T000000Z-00000000", "--dest", "out"])
+        (self.work / "list").write_text("/nowhere\n")
+        self.t.row("restore", 49, 5161, "a list with a path that is not there", words=["latest", "--target", "out", "--files-from", "list"])
         self.v.flipped(self.work / "vault")
         for command in RESTORES:
             self.t.row(command, 23, 5107, "a damaged pack", reset=lambda: remove(self.work / "out.holdfast_stage"))
