@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine/undo_previous.h"
 #include "support/fault_os.h"
 
 /* Calls of one restore, with room; reaching it means that the loop does not end. */
@@ -529,6 +530,98 @@ test_look_back_between_two_renames(void **state)
 	assert_true(is_new(staged));
 }
 
+/* ---- putting back ---- */
+
+#define UNDO_ID "20261121T000000Z-00000009"
+
+static enum ecode
+undo(const struct os *os, struct undo_previous_result *out, struct arena *a, bool dry_run)
+{
+	struct undo_previous_args args = { .dest = f.dest, .run_id = UNDO_ID, .dry_run = dry_run };
+
+	memset(&f.e, 0, sizeof(f.e));
+	return undo_previous_run(os, &args, a, out, &f.e);
+}
+
+static void
+test_undo_puts_the_newest_back(void **state)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1 << 24);
+	struct undo_previous_result out;
+	struct previous_tree *v;
+	size_t n;
+
+	(void)state;
+	expect_rc(&f, undo(os_posix(), &out, &a, false), E_PREVIOUS_NONE);
+	expect_rc(&f, fix_restore(&f), E_OK);
+	f.args.run_id = "20261121T000000Z-00000002";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, undo_previous_list(os_posix(), f.dest, &a, &v, &n, &f.e), E_OK);
+	assert_int_equal(n, 2);
+	assert_string_equal(v[0].run_id, "20261121T000000Z-00000002");
+	assert_string_equal(v[1].run_id, RUN_ID);
+	expect_rc(&f, undo(os_posix(), &out, &a, true), E_OK);
+	assert_false(out.done);
+	assert_true(is_old(previous));
+	expect_rc(&f,
+		undo_previous_run(os_posix(),
+			&(struct undo_previous_args){
+				.dest = f.dest, .which = RUN_ID, .run_id = UNDO_ID },
+			&a, &out, &f.e),
+		E_OK);
+	assert_true(out.done);
+	assert_true(is_old(f.dest));
+	assert_true(is_new(out.kept));
+	assert_false(exists(previous));
+}
+
+/* Every kernel call of it refused, once and for ever, with and without an exchange. */
+static void
+undo_loop(bool forever, bool stubborn_kernel)
+{
+	for (unsigned long nth = 1;; nth++) {
+		autoclean(arena_done) struct arena a = arena_limit(1 << 24);
+		struct undo_previous_result out;
+		struct fault_plan plan = { .nth = nth, .error = EIO, .forever = forever };
+		enum ecode rc;
+
+		(void)each(NULL);
+		expect_rc(&f, fix_restore(&f), E_OK);
+		no_exchange = stubborn_kernel;
+		fault_os_init(&faults, &stubborn);
+		fault_os_plan(&faults, plan);
+		rc = undo(&faults.os, &out, &a, false);
+		assert_int_equal(faults.open_fds, 0);
+		if (out.done) {
+			assert_true(is_old(f.dest));
+			assert_true(is_new(out.kept));
+		} else if (exists(f.dest)) {
+			assert_true(is_new(f.dest));
+			assert_true(is_old(previous));
+		} else {
+			assert_int_equal(rc, E_PROMOTE);
+			assert_true(prints("mv -T"));
+			assert_true(is_old(previous));
+		}
+		fault_os_done(&faults);
+		if (faults.fired == 0) {
+			assert_int_equal(rc, E_OK);
+			assert_in_range(nth, 5, 100);
+			return;
+		}
+	}
+}
+
+static void
+test_undo_every_call_refused(void **state)
+{
+	(void)state;
+	undo_loop(false, false);
+	undo_loop(true, false);
+	undo_loop(false, true);
+	undo_loop(true, true);
+}
+
 int
 main(void)
 {
@@ -552,6 +645,8 @@ main(void)
 		cmocka_unit_test_setup(test_look_back_nothing_promoted, each),
 		cmocka_unit_test_setup(test_look_back_exchanged, each),
 		cmocka_unit_test_setup(test_look_back_between_two_renames, each),
+		cmocka_unit_test_setup(test_undo_puts_the_newest_back, each),
+		cmocka_unit_test_setup(test_undo_every_call_refused, each),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

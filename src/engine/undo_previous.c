@@ -1,0 +1,272 @@
+#include "engine/undo_previous.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+#include "engine/restore_internal.h"
+#include "fs/walk.h"
+#include "os/io.h"
+#include "report/runlog.h"
+
+/* Names in the directory that holds the destination, with their metadata. */
+#define PARENT_ARENA_BYTES ((size_t)1 << 30)
+
+struct undo {
+	const struct os *os;
+	struct arena *a;
+	const char *path, *parent, *base; /* of the destination */
+	int parent_fd;
+	bool exists;
+	const char *kept; /* name the tree that is there gets */
+};
+
+static void
+undo_done(struct undo *u)
+{
+	io_close(u->os, &u->parent_fd);
+}
+
+static enum ecode
+open_beside(struct undo *u, const char *dest, struct err *e)
+{
+	autoclean(buf_done) struct buf clean = buf_limit(PATH_TEXT_MAX);
+	size_t base_len;
+	enum ecode rc = path_clean(&clean, dest, strlen(dest), e);
+
+	if (rc == E_OK)
+		rc = arena_str(u->a, clean.p, clean.len, &u->path, e);
+	if (rc != E_OK)
+		return rc;
+	u->base = path_base(u->path);
+	base_len = strlen(u->base);
+	if (!name_is_safe(u->base, base_len))
+		return err_set(
+			e, E_DEST_NOT_DIR, 0, "%s: give the directory by its own name", u->path);
+	if (clean.len == base_len)
+		u->parent = ".";
+	else if (clean.len == base_len + 1)
+		u->parent = "/";
+	else
+		rc = arena_str(u->a, clean.p, clean.len - base_len - 1, &u->parent, e);
+	if (rc == E_OK && io_open(u->os, AT_FDCWD, u->parent, O_RDONLY | O_DIRECTORY, 0,
+				  &u->parent_fd, e) != E_OK)
+		rc = err_set(e, E_DEST_PARENT, e != NULL ? e->sys : 0, "open %s", u->parent);
+	return rc;
+}
+
+/* ---- the list ---- */
+
+/* The run that a name belongs to, when it is one of this destination's; else NULL. */
+static const char *
+run_of(const struct undo *u, const char *name)
+{
+	const char *run = strrchr(name, '_');
+	char wanted[NAME_BYTES_MAX + 1];
+
+	if (run == NULL || !run_id_is_one(run + 1) ||
+		!restore_previous_name(u->base, run + 1, wanted, sizeof(wanted)))
+		return NULL;
+	return strcmp(name, wanted) == 0 ? run + 1 : NULL;
+}
+
+static int
+newest_first(const void *a, const void *b)
+{
+	const struct previous_tree *x = a, *y = b;
+
+	return strcmp(y->run_id, x->run_id);
+}
+
+static enum ecode
+take(struct undo *u, const struct walk_entry *entry, const char *run, struct previous_tree *out,
+	struct err *e)
+{
+	enum ecode rc = arena_str(u->a, entry->name, entry->name_len, &out->name, e);
+
+	if (rc == E_OK)
+		rc = arena_str(u->a, run, strlen(run), &out->run_id, e);
+	if (rc == E_OK)
+		rc = path_join(u->a, u->parent, out->name, &out->path, e);
+	out->meta = entry->meta;
+	return rc;
+}
+
+static enum ecode
+list_trees(struct undo *u, struct previous_tree **out, size_t *n, struct err *e)
+{
+	autoclean(arena_done) struct arena names = arena_limit(PARENT_ARENA_BYTES);
+	struct walk_list list = { 0 };
+	enum ecode rc = walk_dir(u->os, u->parent_fd, u->parent, &names, &list, e);
+	void *room = NULL;
+
+	*n = 0;
+	if (rc == E_OK)
+		rc = arena_alloc(u->a, (list.n + 1) * sizeof(**out), &room, e);
+	*out = room;
+	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
+		const char *run = run_of(u, list.v[i].name);
+
+		if (run == NULL || !list.v[i].have_meta || !S_ISDIR(list.v[i].meta.mode))
+			continue;
+		rc = take(u, &list.v[i], run, &(*out)[*n], e);
+		*n += rc == E_OK;
+	}
+	if (rc == E_OK && *n > 1)
+		qsort(*out, *n, sizeof(**out), newest_first);
+	return rc;
+}
+
+enum ecode
+undo_previous_list(const struct os *os, const char *dest, struct arena *a,
+	struct previous_tree **out, size_t *n, struct err *e)
+{
+	autoclean(undo_done) struct undo u = { .os = os, .a = a, .parent_fd = -1 };
+	enum ecode rc = open_beside(&u, dest, e);
+
+	return rc == E_OK ? list_trees(&u, out, n, e) : rc;
+}
+
+/* ---- putting back ---- */
+
+static enum ecode
+choose(struct undo *u, const char *which, struct previous_tree *out, struct err *e)
+{
+	struct previous_tree *v;
+	size_t n;
+	enum ecode rc = list_trees(u, &v, &n, e);
+
+	if (rc != E_OK)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		if (which == NULL || strcmp(v[i].run_id, which) == 0) {
+			*out = v[i];
+			return E_OK;
+		}
+	return err_set(e, E_PREVIOUS_NONE, 0, "%s%s has none beside it",
+		which == NULL ? "" : "of that run, ", u->path);
+}
+
+/* Nothing but a directory on the same file system changes places, and the new name must be free. */
+static enum ecode
+check(struct undo *u, const struct undo_previous_args *args, const struct previous_tree *chosen,
+	struct err *e)
+{
+	char name[NAME_BYTES_MAX + 1];
+	struct os_meta m;
+	int got = u->os->stat(u->os, u->parent_fd, u->base, AT_SYMLINK_NOFOLLOW, &m);
+
+	if (got == -ENOENT)
+		return E_OK;
+	if (got < 0 || !S_ISDIR(m.mode))
+		return err_set(e, E_DEST_NOT_DIR, got < 0 ? -got : 0, "%s", u->path);
+	if (m.dev != chosen->meta.dev || m.mnt_id != chosen->meta.mnt_id)
+		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s or %s", u->path,
+			chosen->path);
+	u->exists = true;
+	if (!restore_previous_name(u->base, args->run_id, name, sizeof(name)))
+		return err_set(
+			e, E_DEST_NOT_DIR, 0, "the run's name has %zu bytes", strlen(args->run_id));
+	got = u->os->stat(u->os, u->parent_fd, name, AT_SYMLINK_NOFOLLOW, &m);
+	if (got != -ENOENT)
+		return err_set(
+			e, E_PREVIOUS_THERE, got < 0 ? -got : 0, "%s in %s", name, u->parent);
+	return arena_str(u->a, name, strlen(name), &u->kept, e);
+}
+
+static int
+move(struct undo *u, const char *from, const char *to, unsigned flags)
+{
+	return u->os->rename(u->os, u->parent_fd, from, u->parent_fd, to, flags);
+}
+
+/* Where nothing can be exchanged: the one aside, the other in, or the one back. */
+static enum ecode
+two_steps(struct undo *u, const struct previous_tree *chosen, struct err *e)
+{
+	int rc = move(u, u->base, u->kept, 0);
+
+	if (rc < 0)
+		return err_set(e, E_PROMOTE, -rc, "%s is as it was", u->path);
+	rc = move(u, chosen->name, u->base, 0);
+	if (rc >= 0)
+		return E_OK;
+	if (move(u, u->kept, u->base, 0) >= 0)
+		return err_set(e, E_PROMOTE, -rc, "%s is as it was", u->path);
+	(void)err_set(e, E_PROMOTE, -rc, "%s has no name at the moment", u->path);
+	err_note(e, "next: mv -T '%s/%s' '%s'", u->parent, u->kept, u->path);
+	return E_PROMOTE;
+}
+
+/* *kept: the name under which the tree is that was there. */
+static enum ecode
+exchange(struct undo *u, const struct previous_tree *chosen, const char **kept, struct err *e)
+{
+	int rc = move(u, chosen->name, u->base, RENAME_EXCHANGE);
+
+	*kept = u->kept;
+	if (rc == -EINVAL || rc == -ENOSYS || rc == -ENOTSUP)
+		return two_steps(u, chosen, e);
+	if (rc < 0)
+		return err_set(e, E_PROMOTE, -rc, "%s is as it was", u->path);
+	rc = move(u, chosen->name, u->kept, RENAME_NOREPLACE);
+	if (rc == -EINVAL || rc == -ENOSYS)
+		rc = move(u, chosen->name, u->kept, 0);
+	if (rc >= 0)
+		return E_OK;
+	*kept = chosen->name;
+	return err_set(e, E_PREVIOUS_KEPT, -rc, "the tree that was at %s is now %s", u->path,
+		chosen->path);
+}
+
+static enum ecode
+put_back(struct undo *u, struct undo_previous_result *out, struct err *e)
+{
+	const char *kept = NULL;
+	enum ecode rc = E_OK, joined = E_OK;
+	int got;
+
+	if (u->exists) {
+		rc = exchange(u, &out->chosen, &kept, e);
+	} else {
+		got = move(u, out->chosen.name, u->base, RENAME_NOREPLACE);
+		if (got == -EINVAL || got == -ENOSYS)
+			got = move(u, out->chosen.name, u->base, 0);
+		if (got < 0)
+			rc = err_set(e, E_PROMOTE, -got, "%s is absent, as it was", u->path);
+	}
+	if (rc != E_OK && rc != E_PREVIOUS_KEPT)
+		return rc;
+	out->done = true;
+	if (kept != NULL)
+		joined = path_join(u->a, u->parent, kept, &out->kept, rc == E_OK ? e : NULL);
+	if (rc == E_OK)
+		rc = joined;
+	got = u->os->fsync(u->os, u->parent_fd);
+	if (rc == E_OK && got < 0)
+		rc = err_set(
+			e, E_IO_UNSURE, -got, "%s is in place; fsync of %s", u->path, u->parent);
+	return rc;
+}
+
+enum ecode
+undo_previous_run(const struct os *os, const struct undo_previous_args *args, struct arena *a,
+	struct undo_previous_result *out, struct err *e)
+{
+	autoclean(undo_done) struct undo u = { .os = os, .a = a, .parent_fd = -1 };
+	enum ecode rc = open_beside(&u, args->dest, e);
+
+	*out = (struct undo_previous_result){ .done = false };
+	if (rc == E_OK)
+		rc = choose(&u, args->which, &out->chosen, e);
+	if (rc == E_OK)
+		rc = check(&u, args, &out->chosen, e);
+	if (rc != E_OK)
+		return rc;
+	if (args->dry_run)
+		return u.exists ? path_join(a, u.parent, u.kept, &out->kept, e) : E_OK;
+	return put_back(&u, out, e);
+}
