@@ -35,11 +35,11 @@ const char *okind_dir(enum okind kind); /* "data", "keys", …; "config" */
  * them over.  A name is NOTE_PREFIX or NOTE_DRILL_PREFIX, and then 1 … NOTE_ID_MAX of [A-Za-z0-9-],
  * without "-tmp-", which marks temporaries.
  */
-#define NOTE_PREFIX   ".incomplete-"
+#define NOTE_PREFIX       ".incomplete-"
 #define NOTE_DRILL_PREFIX ".drill-" /* the record of a drill; shorter than the other one */
-#define NOTE_ID_MAX   64
+#define NOTE_ID_MAX       64
 /* with the prefix and the NUL */
-#define NOTE_NAME_MAX (sizeof(NOTE_PREFIX) + NOTE_ID_MAX)
+#define NOTE_NAME_MAX     (sizeof(NOTE_PREFIX) + NOTE_ID_MAX)
 bool note_name_valid(const char *name) must_check;
 /* What follows the prefix, or NULL: the name begins otherwise. */
 const char *note_id(const char *name, const char *prefix);

@@ -107,8 +107,8 @@ test_note_names(void **state)
 		".incomplete-0123456789012345678901234567890123456789012345678901234567890123" };
 	static const char *const bad[] = { "", ".incomplete", ".incomplete-", ".incomplete-a/b",
 		".incomplete-..", ".incomplete-a b", ".incomplete-a-tmp-17", "config", "a",
-		".drill-", ".drill", "drill-a", ".drill-a-tmp-1",
-		".incomplete-\xc3\xa4", ".incomplete-a\n", "x.incomplete-a",
+		".drill-", ".drill", "drill-a", ".drill-a-tmp-1", ".incomplete-\xc3\xa4",
+		".incomplete-a\n", "x.incomplete-a",
 		".incomplete-01234567890123456789012345678901234567890123456789012345678901234" };
 
 	(void)state;
