@@ -295,7 +295,7 @@ look(struct restore *r, struct err *e)
 	if (rc == E_OK && r->args->ownership_by_name)
 		rc = restore_names_open(os, &r->names, e);
 	if (rc == E_OK)
-		rc = space_at(os, r->dest.parent, &r->space, e);
+		rc = space_at(os, r->dest.inside ? r->dest.path : r->dest.parent, &r->space, e);
 	if (rc == E_OK)
 		rc = restore_only_open(r, e);
 	if (rc == E_OK)
@@ -323,8 +323,9 @@ look(struct restore *r, struct err *e)
 static enum ecode
 compare_counts(struct restore *r, struct err *e)
 {
-	struct restore_counts done = { .others = r->not_made };
+	struct restore_counts done = r->left;
 
+	done.others += r->not_made;
 	for (unsigned i = 0; i <= r->s->workers; i++) {
 		done.files += r->worker[i].done.files;
 		done.dirs += r->worker[i].done.dirs;
@@ -470,7 +471,7 @@ promote(struct restore *r, struct err *e)
 	restore_close_held(r);
 	atomic_store(&r->s->listener->progress->phase, PHASE_PROMOTE);
 	artifacts_event(r, "promotion_started", r->dest.path);
-	rc = restore_promote(r, e);
+	rc = r->args->kind == RESTORE_IN_PLACE ? restore_in_place(r, e) : restore_promote(r, e);
 	artifacts_event(
 		r, r->out->promoted ? "promotion_completed" : "promotion_failed", r->dest.path);
 	if (rc == E_OK)
@@ -487,7 +488,11 @@ work(struct restore *r, struct err *e)
 		return rc;
 	if (r->args->dry_run || r->args->plan_file != NULL)
 		return rehearse(r, e);
-	rc = r->unresolved > 0 ? refuse_conflicts(r, e) : stage_and_verify(r, e);
+	rc = restore_in_place_begin(r, e);
+	if (rc == E_OK && r->unresolved == 0)
+		rc = restore_in_place_choose(r, e);
+	if (rc == E_OK)
+		rc = r->unresolved > 0 ? refuse_conflicts(r, e) : stage_and_verify(r, e);
 	if (rc == E_OK)
 		rc = restore_asked_to_stop(r, e);
 	return rc == E_OK ? promote(r, e) : rc;
@@ -559,7 +564,11 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 		.args = args,
 		.out = out,
 		.arena = arena_limit(SNAPSHOTS_ARENA_BYTES),
-		.dest = { .parent_fd = -1, .stage_fd = -1, .run_fd = -1, .root_fd = -1 },
+		.dest = { .parent_fd = -1,
+			.home_fd = -1,
+			.stage_fd = -1,
+			.run_fd = -1,
+			.root_fd = -1 },
 		.art = { .fd = -1, .journal_fd = -1 },
 		.live_lock = PTHREAD_MUTEX_INITIALIZER,
 		.privileged = s->os->ids(s->os).uid == 0,
@@ -600,6 +609,8 @@ restore_result_done(struct restore_result *r)
 	r->stage = NULL;
 	free((void *)(uintptr_t)r->previous);
 	r->previous = NULL;
+	free((void *)(uintptr_t)r->safety);
+	r->safety = NULL;
 	free((void *)(uintptr_t)r->artifacts);
 	r->artifacts = NULL;
 }

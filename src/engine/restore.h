@@ -75,9 +75,13 @@ struct restore_args {
 	bool artifacts;
 	const char *artifacts_dir; /* NULL: below the destination */
 	const char
-		*fallback_dir;   /* when the snapshot has its own thing of that name; may be NULL */
-	const char *plan_file;   /* write the plan here and stop (as dry_run); NULL: not asked */
-	const char *plan_digest; /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
+		*fallback_dir; /* when the snapshot has its own thing of that name; may be NULL */
+	/* RESTORE_IN_PLACE: where safety sets go; NULL: none is made (D-23).  home, state_dir may be NULL */
+	const char *safety_dir, *home, *state_dir;
+	const char *source;       /* told in the safety set's manifest; NULL: the snapshot's name */
+	unsigned max_safety_sets; /* older ones go before this restore begins; 0: all stay */
+	const char *plan_file;    /* write the plan here and stop (as dry_run); NULL: not asked */
+	const char *plan_digest;  /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
 };
 struct restore_result {
 	struct id snapshot_id;
@@ -93,6 +97,9 @@ struct restore_result {
 	struct id plan_digest; /* of restore_plan.json without its time */
 	const char *
 		previous; /* where the tree that was replaced is now, or NULL; owned by the result */
+	/* RESTORE_IN_PLACE: names that changed hands, those of them that something had before; the safety set and its copies */
+	uint64_t put_paths, replaced_paths, safety_files;
+	const char *safety;    /* NULL: nothing needed one; owned by the result */
 	const char *artifacts; /* directory they ended up in, or NULL; owned by the result */
 	const char
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */

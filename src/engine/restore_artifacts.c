@@ -110,7 +110,9 @@ choose_place(struct restore *r, struct err *e)
 	const struct listener *l = r->s->listener;
 	const char *dir = args->artifacts_dir, *own;
 	bool refused = r->unresolved > 0 && !args->dry_run;
-	bool taken = snapshot_has_own(r) || (args->dry_run && r->dest.records == RECORDS_FOREIGN);
+	/* in place nothing moves as a whole: the records are where they belong from the beginning */
+	bool at_dest = args->dry_run || args->kind == RESTORE_IN_PLACE;
+	bool taken = snapshot_has_own(r) || (at_dest && r->dest.records == RECORDS_FOREIGN);
 	enum ecode rc;
 
 	if (dir == NULL && taken)
@@ -131,8 +133,8 @@ choose_place(struct restore *r, struct err *e)
 		rc = keep_path(r, own, e);
 	if (rc != E_OK)
 		return rc;
-	r->art.staged = !args->dry_run;
-	return args->dry_run ? make_in_dest(r, e) : make_below(r, r->dest.root_fd, e);
+	r->art.staged = !at_dest;
+	return at_dest ? make_in_dest(r, e) : make_below(r, r->dest.root_fd, e);
 }
 
 enum ecode

@@ -150,6 +150,8 @@ restore_dest_check(struct restore *r, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	got = os->stat(os, d->parent_fd, d->base, AT_SYMLINK_NOFOLLOW, &d->meta);
+	if (got == -ENOENT && r->args->kind == RESTORE_IN_PLACE)
+		return err_set(e, E_DEST_MISSING, 0, "%s", d->path);
 	if (got < 0 && got != -ENOENT)
 		return err_set(e, E_DEST_NOT_DIR, -got, "stat %s", d->path);
 	d->exists = got >= 0;
@@ -159,7 +161,8 @@ restore_dest_check(struct restore *r, struct err *e)
 	if (!S_ISDIR(d->meta.mode))
 		return err_set(
 			e, E_DEST_NOT_DIR, 0, "%s is there already, as something else", d->path);
-	if (d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id)
+	d->inside = d->meta.dev != parent.dev || d->meta.mnt_id != parent.mnt_id;
+	if (d->inside && r->args->kind != RESTORE_IN_PLACE)
 		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
 	rc = check_inside(r, e);
 	return rc == E_OK ? restore_swap_check(r, e) : rc;
@@ -187,6 +190,32 @@ open_made(struct restore *r, int parent, const char *name, int *fd, struct err *
 	return E_OK;
 }
 
+/*
+ * In place the stage may lie in the destination: where that is a mount point, or
+ * where nothing may be made beside it, as beside a home directory.
+ */
+static enum ecode
+move_inside(struct restore *r, struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX);
+	struct restore_dest *d = &r->dest;
+	enum ecode rc =
+		io_open(r->s->os, d->parent_fd, d->base, DIR_FLAGS | O_NOFOLLOW, 0, &d->home_fd, e);
+
+	d->inside = true;
+	d->stage_name = RESTORE_STAGE_INSIDE;
+	if (rc == E_OK)
+		rc = buf_printf(
+			&text, e, "%s/" RESTORE_STAGE_INSIDE "/%s", d->path, r->args->run_id);
+	return rc == E_OK ? arena_str(&r->arena, text.p, text.len, &d->run_path, e) : rc;
+}
+
+static int
+stage_home(const struct restore_dest *d)
+{
+	return d->home_fd >= 0 ? d->home_fd : d->parent_fd;
+}
+
 /* One for all restores to this destination; somebody else's would be a trap. */
 static enum ecode
 make_stage_dir(struct restore *r, struct err *e)
@@ -195,12 +224,12 @@ make_stage_dir(struct restore *r, struct err *e)
 	const struct os *os = r->s->os;
 	struct os_meta m;
 	enum ecode rc;
-	int got = os->mkdir(os, d->parent_fd, d->stage_name, 0700);
+	int got = os->mkdir(os, stage_home(d), d->stage_name, 0700);
 
 	if (got < 0 && got != -EEXIST)
 		return stage_refused(e, got, "mkdir", d->stage_name);
 	d->stage_made = got >= 0;
-	rc = open_made(r, d->parent_fd, d->stage_name, &d->stage_fd, e);
+	rc = open_made(r, stage_home(d), d->stage_name, &d->stage_fd, e);
 	if (rc != E_OK || got >= 0)
 		return rc;
 	got = os->stat(os, d->stage_fd, "", AT_EMPTY_PATH, &m);
@@ -253,9 +282,17 @@ restore_stage_make(struct restore *r, struct err *e)
 {
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
-	enum ecode rc = make_stage_dir(r, e);
+	enum ecode rc = d->inside ? move_inside(r, e) : E_OK;
 	int got;
 
+	if (rc == E_OK)
+		rc = make_stage_dir(r, e);
+	if (rc == E_STAGE_IO && r->args->kind == RESTORE_IN_PLACE && !d->inside &&
+		(e->sys == EACCES || e->sys == EPERM || e->sys == EROFS)) {
+		rc = move_inside(r, e);
+		if (rc == E_OK)
+			rc = make_stage_dir(r, e);
+	}
 	if (rc != E_OK)
 		return rc;
 	got = os->mkdir(os, d->stage_fd, r->args->run_id, 0700);
@@ -382,9 +419,10 @@ restore_dest_done(struct restore *r, bool keep_stage)
 	if (!keep_stage && d->run_made)
 		(void)os->unlink(os, d->stage_fd, r->args->run_id, AT_REMOVEDIR);
 	if (!keep_stage && d->stage_made)
-		(void)os->unlink(os, d->parent_fd, d->stage_name, AT_REMOVEDIR);
+		(void)os->unlink(os, stage_home(d), d->stage_name, AT_REMOVEDIR);
 	io_close(os, &d->root_fd);
 	io_close(os, &d->run_fd);
 	io_close(os, &d->stage_fd);
+	io_close(os, &d->home_fd);
 	io_close(os, &d->parent_fd);
 }

@@ -85,6 +85,12 @@ struct restore_item {
 		skipped; /* skipped: could not be made (device without the privilege) */
 };
 
+/* RESTORE_IN_PLACE: what becomes of the entries of a directory. */
+enum restore_fate {
+	FATE_THERE, /* it is at the destination: each entry by itself */
+	FATE_NEW,   /* it, or one above it, is put in place whole */
+	FATE_LEFT   /* something else is there and stays */
+};
 struct restore_dir {
 	struct flow_task task; /* first: tasks are cast back */
 	struct restore *run;
@@ -95,6 +101,8 @@ struct restore_dir {
 	size_t path_len; /* bytes of "/a/b"; 0 for the root */
 	uint32_t depth;
 	struct restore_dir *next; /* all directories of the worker that planned it */
+	uint8_t fate;             /* enum restore_fate */
+	bool touched;             /* an entry of it is put */
 	atomic_bool wanted;       /* something in it, or it itself, was selected */
 	atomic_uint pending;      /* child directories that are not finished */
 };
@@ -177,7 +185,9 @@ struct restore_dest {
 	const char *stage_path;           /* "<dest>.holdfast_stage" */
 	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
 	int parent_fd, stage_fd, run_fd, root_fd;
-	bool exists;                          /* an empty directory, to be replaced */
+	int home_fd; /* directory that holds the stage's, when that is not the parent; else -1 */
+	bool inside; /* the stage is in the destination, not beside it */
+	bool exists; /* an empty directory, to be replaced */
 	enum restore_records records;         /* what its ARTIFACTS_DIR is */
 	struct os_meta meta;                  /* of it */
 	bool stage_made, run_made, root_made; /* by this run, and still there */
@@ -207,6 +217,7 @@ struct restore {
 	struct restore_item **links; /* second and later names */
 	size_t link_count;
 	struct restore_counts planned;
+	struct restore_counts left;     /* planned, and at the destination already: not staged */
 	_Atomic uint64_t planned_items; /* grows while planning */
 	_Atomic uint64_t damaged, verify_failed, metadata_problems, owner_refused, sockets,
 		not_made;
@@ -288,6 +299,8 @@ enum ecode restore_promote(struct restore *r, struct err *e) must_check;
 void restore_dest_done(struct restore *r, bool keep_stage);
 
 #define RESTORE_STAGE_ROOT "stage_root" /* D-1 */
+#define RESTORE_STAGE_INSIDE \
+	".holdfast_stage" /* where nothing may be made beside the destination */
 
 /* ---- restore_swap.c ---- */
 /* The name of the previous tree is free.  Fine for the other verbs. */
@@ -305,6 +318,13 @@ enum ecode restore_left_look(struct restore *r, struct err *e) must_check;
 /* Before an exchange: which tree is to be replaced. */
 enum ecode restore_left_note(struct restore *r, struct err *e) must_check;
 void restore_left_forget(struct restore *r);
+/* ---- restore_in_place.c ---- */
+/* Old safety sets beyond the limit go.  Fine for the other verbs, like the next one. */
+enum ecode restore_in_place_begin(struct restore *r, struct err *e) must_check;
+/* Entries that are at the destination already are marked as skipped. */
+enum ecode restore_in_place_choose(struct restore *r, struct err *e) must_check;
+/* Safety set, then name by name.  Sets out->promoted once all of it is in place. */
+enum ecode restore_in_place(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_stage.c ---- */
 enum ecode restore_stage(struct restore *r, struct err *e) must_check;
@@ -327,6 +347,8 @@ enum ecode restore_write_other(struct restore *r, struct restore_worker *w,
 	struct restore_item *item, struct err *e) must_check;
 /* Put the entry's metadata on a descriptor (name NULL) or a name; problems are told, not returned. */
 void restore_describe(struct restore *r, const struct restore_item *item, int fd, const char *name);
+/* The same for a directory of the destination, which may have attributes of its own: they go. */
+void restore_describe_live(struct restore *r, const struct restore_item *item, int fd);
 void restore_item_done(struct restore *r, struct restore_worker *w, struct restore_item *item);
 /* Its final mode would keep us from reading it again: set after the verification. */
 bool restore_mode_is_late(const struct restore *r, const struct restore_item *item);
@@ -342,6 +364,8 @@ const struct restore_item *restore_iter_next(struct restore_iter *it);
 
 /* ---- restore_live.c: the plan against what is at the destination ---- */
 /* Looks at every planned path; nothing is changed.  Unresolved conflicts are counted, not refused. */
+/* What is at the destination is not what the snapshot has; in place attributes count, too. */
+bool restore_differs(const struct restore *r, const struct restore_item *item);
 enum ecode restore_live_compare(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_planfile.c ---- */

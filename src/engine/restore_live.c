@@ -157,6 +157,16 @@ settle(enum conflict_rule rule, const struct restore_item *item, const struct os
 	return rule;
 }
 
+bool
+restore_differs(const struct restore *r, const struct restore_item *item)
+{
+	unsigned bits = LIVE_DIFFERS;
+
+	if (r->args->kind == RESTORE_IN_PLACE && item->type != NODE_DIR)
+		bits |= LIVE_TIME | LIVE_MODE | (r->privileged ? LIVE_OWNER : 0U);
+	return (item->live & bits) != 0;
+}
+
 static enum ecode
 decide(struct looking *l, struct restore_item *item, const struct os_meta *m, struct err *e)
 {
@@ -164,7 +174,7 @@ decide(struct looking *l, struct restore_item *item, const struct os_meta *m, st
 	enum conflict_rule rule;
 	enum ecode rc;
 
-	if ((item->live & LIVE_DIFFERS) == 0) {
+	if (!restore_differs(r, item)) {
 		atomic_fetch_add(&r->identical, 1);
 		item->decision = CONFLICT_LIVE;
 		return E_OK;
@@ -194,7 +204,8 @@ only_live(struct looking *l, const struct walk_entry *entry, struct err *e)
 	enum ecode rc;
 	void *p;
 
-	if (l->d->parent == NULL && strcmp(entry->name, ARTIFACTS_DIR) == 0)
+	if (l->d->parent == NULL && (strcmp(entry->name, ARTIFACTS_DIR) == 0 ||
+					    strcmp(entry->name, RESTORE_STAGE_INSIDE) == 0))
 		return E_OK; /* D-6: judged by the look at the destination */
 	rc = arena_alloc(&l->w->plan, sizeof(*x), &p, e);
 	if (rc != E_OK)

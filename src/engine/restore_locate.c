@@ -294,6 +294,8 @@ check_space(struct restore *r, uint64_t need, struct err *e)
 
 	need += RESTORE_RESERVE_BYTES;
 	r->needed = need;
+	if (r->args->kind == RESTORE_IN_PLACE)
+		return E_OK; /* what is there already is not written again: restore_in_place_choose() */
 	if (need > r->space.free_bytes)
 		return err_set(e, E_DEST_SPACE, 0,
 			"%" PRIu64 " bytes are needed, %" PRIu64 " are free", need,

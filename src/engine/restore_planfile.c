@@ -55,9 +55,10 @@ restore_table_write(
 static const char *
 candidate_type(const struct restore *r, const struct restore_item *item)
 {
-	if ((item->live & LIVE_THERE) == 0 || r->args->tree == TREE_EXACT)
+	if ((item->live & LIVE_THERE) == 0 ||
+		(r->args->tree == TREE_EXACT && r->args->kind != RESTORE_IN_PLACE))
 		return "copy_new";
-	if ((item->live & LIVE_DIFFERS) == 0 || item->decision == CONFLICT_LIVE)
+	if (!restore_differs(r, item) || item->decision == CONFLICT_LIVE)
 		return "skip_existing";
 	return item->decision == CONFLICT_REFUSE ? "unresolved" : "overwrite_existing";
 }
@@ -142,7 +143,7 @@ put_conflict(struct restore *r, struct lines *l, const struct restore_item *item
 {
 	struct json_out w;
 
-	if ((item->live & LIVE_DIFFERS) == 0)
+	if (!restore_differs(r, item))
 		return E_OK;
 	lines_begin(l, &w);
 	lines_str(&w, "decision", decision_text((enum conflict_rule)item->decision));
@@ -181,7 +182,10 @@ put_only_live(struct restore *r, struct lines *l, struct err *e)
 		struct json_out w;
 
 		lines_begin(l, &w);
-		lines_str(&w, "decision", r->args->tree == TREE_EXACT ? "previous" : "live");
+		lines_str(&w, "decision",
+			r->args->tree == TREE_EXACT && r->args->kind != RESTORE_IN_PLACE
+				? "previous"
+				: "live");
 		lines_str(&w, "destination_path", r->dest.path);
 		lines_str(&w, "reason", "only at the destination");
 		lines_str(&w, "relative_path", v[i]->path);

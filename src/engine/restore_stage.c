@@ -17,7 +17,7 @@
 static enum ecode
 stage_item(struct restore *r, struct restore_worker *w, struct restore_item *item, struct err *e)
 {
-	if (item->type == NODE_DIR || restore_is_link(item))
+	if (item->type == NODE_DIR || item->skipped || restore_is_link(item))
 		return E_OK;
 	if (item->type != NODE_FILE)
 		return restore_write_other(r, w, item, e);
@@ -304,7 +304,7 @@ set_late_modes(struct restore *r, const struct restore_dir *d, int fd, struct er
 		const struct restore_item *item = &d->items[i];
 		int rc = 0;
 
-		if (restore_mode_is_late(r, item))
+		if (!item->skipped && restore_mode_is_late(r, item))
 			rc = os->chmod(os, fd, item->name, item->st_mode);
 		if (rc < 0)
 			return io_refusal(e, E_STAGE_IO, rc, "chmod", item->name);
@@ -326,7 +326,9 @@ finish_dir_task(struct flow_task *task, unsigned worker, struct err *e)
 		rc = set_late_modes(r, d, fd, e);
 	if (rc != E_OK || d->parent == NULL)
 		return rc; /* the root gets its rights when it is promoted */
-	restore_describe(r, d->self, fd, NULL);
+	if (d->fate != FATE_THERE || r->args->kind != RESTORE_IN_PLACE)
+		restore_describe(
+			r, d->self, fd, NULL); /* else it is not this one that will be there */
 	if (atomic_fetch_sub(&d->parent->pending, 1) == 1)
 		flow_add(r->s->flow, &d->parent->task);
 	return E_OK;

@@ -134,6 +134,8 @@ part_task(struct flow_task *task, unsigned worker, struct err *e)
 	for (size_t i = part->first; rc == E_OK && i < part->first + part->count; i++) {
 		struct restore_item *item = &part->dir->items[i];
 
+		if (item->skipped)
+			continue;
 		if (item->type == NODE_FILE && item->content_count > 0)
 			rc = check_file(r, w, part, item, e);
 		else if (item->type == NODE_FILE)
@@ -193,8 +195,8 @@ share_dir(struct restore_worker *w, struct restore_dir *d, struct err *e)
 	enum ecode rc = E_OK;
 
 	for (size_t i = 0; rc == E_OK && i < d->count; i++) {
-		bool large =
-			d->items[i].type == NODE_FILE && d->items[i].size > RESTORE_VERIFY_BYTES;
+		bool large = d->items[i].type == NODE_FILE && !d->items[i].skipped &&
+			     d->items[i].size > RESTORE_VERIFY_BYTES;
 
 		if (!large) {
 			bytes += d->items[i].size;

@@ -63,8 +63,8 @@ restore_mode_is_late(const struct restore *r, const struct restore_item *item)
 	return !r->privileged && item->type == NODE_FILE && (item->st_mode & S_IRUSR) == 0;
 }
 
-void
-restore_describe(struct restore *r, const struct restore_item *item, int fd, const char *name)
+static void
+describe(struct restore *r, const struct restore_item *item, int fd, const char *name, bool fresh)
 {
 	struct describing d = { .r = r, .item = item };
 	struct meta_apply m = {
@@ -78,7 +78,7 @@ restore_describe(struct restore *r, const struct restore_item *item, int fd, con
 		.atime = item->atime,
 		.mtime = item->mtime,
 		.is_symlink = item->type == NODE_SYMLINK,
-		.fresh = true,
+		.fresh = fresh,
 	};
 
 	if (item->extra != NULL) {
@@ -87,6 +87,18 @@ restore_describe(struct restore *r, const struct restore_item *item, int fd, con
 	}
 	(void)meta_put(
 		r->s->os, fd, name, &m, part_failed, &d); /* what fails is told and counted there */
+}
+
+void
+restore_describe(struct restore *r, const struct restore_item *item, int fd, const char *name)
+{
+	describe(r, item, fd, name, true);
+}
+
+void
+restore_describe_live(struct restore *r, const struct restore_item *item, int fd)
+{
+	describe(r, item, fd, NULL, false);
 }
 
 void
