@@ -40,7 +40,9 @@ enum ecode cmd_backup(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_preflight(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_snapshots(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_ls(struct cli *cli, struct err *e) must_check;
-enum ecode cmd_restore(struct cli *cli, struct err *e) must_check; /* restore, restore-swap */
+enum ecode cmd_restore(
+	struct cli *cli, struct err *e) must_check; /* restore, restore-swap, restore-in-place */
+enum ecode cmd_undo(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_check(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_verify(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_list(struct cli *cli, struct err *e) must_check;

@@ -1,13 +1,15 @@
-/* restore, restore-swap: flags → engine/restore; summary and JSON as restic's. */
+/* restore, restore-swap, restore-in-place: flags → engine/restore; summary and JSON as restic's. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/json.h"
+#include "base/path.h"
 #include "cli/job.h"
 #include "cli/pick.h"
 #include "cli/restore_words.h"
 #include "cli/units.h"
 #include "engine/restore.h"
+#include "engine/safety.h"
 
 #define SUMMARY_MAX_BYTES (64U << 10)
 
@@ -44,6 +46,36 @@ take_verify(const char *text, enum restore_verify *out, struct err *e)
 	return err_set(e, E_USAGE, 0, "--verify %s: give hash, size or none", text);
 }
 
+static enum ecode
+take_safety(struct cli *cli, struct restore_words *w, struct err *e)
+{
+	const struct options *o = cli->opt;
+	const char *most = flag_text(o, FLAG_MAX_RESTORE_BACKUPS);
+	uint64_t keep = SAFETY_KEPT_DEFAULT;
+	enum ecode rc = E_OK;
+
+	if (w->args.kind != RESTORE_IN_PLACE)
+		return E_OK;
+	w->args.home = cli->set.home;
+	w->args.state_dir = cli->set.state_dir;
+	if (most != NULL)
+		rc = number_from_person(
+			"--max-restore-backups", most, 1, SAFETY_KEPT_MAX, &keep, e);
+	w->args.max_safety_sets = (unsigned)keep;
+	if (rc != E_OK)
+		return rc;
+	if (flag_given(o, FLAG_NO_PRE_RESTORE_BACKUP)) {
+		if (flag_given(o, FLAG_YES_WITHOUT_SAFETY_COPY))
+			return E_OK;
+		return err_set(e, E_SAFETY_CONFIRM, 0,
+			"--no-pre-restore-backup: what is overwritten could not be brought back");
+	}
+	if (cli->set.data_dir == NULL)
+		return err_set(
+			e, E_SAFETY_COPY, 0, "neither XDG_DATA_HOME nor HOME names a directory");
+	return path_join(&cli->arena, cli->set.data_dir, SAFETY_SETS_DIR, &w->args.safety_dir, e);
+}
+
 /* Everything a plan decides is in the plan: options beside it would be another plan. */
 static enum ecode
 take_plan(struct cli *cli, struct restore_words *w, struct err *e)
@@ -55,7 +87,9 @@ take_plan(struct cli *cli, struct restore_words *w, struct err *e)
 			return err_set(e, E_USAGE, 0, "a plan is applied as it is: without --%s",
 				flag_row((enum flag)i)->name);
 	w->args.artifacts_dir = flag_text(o, FLAG_ARTIFACTS);
-	return restore_plan_load(cli->os, o->args[1], NULL, &w->approval, &w->args, e);
+	if (restore_plan_load(cli->os, o->args[1], NULL, &w->approval, &w->args, e) != E_OK)
+		return e->code;
+	return take_safety(cli, w, e);
 }
 
 /* A plan is carried out later, from somewhere else perhaps. */
@@ -87,9 +121,11 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 	/* in every restored tree once all comparers of the tests know them: WC-17 */
 	w->args.artifacts = flag_given(o, FLAG_ARTIFACTS) || flag_given(o, FLAG_PLAN) ||
 			    flag_given(o, FLAG_RESTORE_DRY_RUN) || o->arg_count == 2 ||
-			    o->command == CMD_RESTORE_SWAP;
+			    o->command != CMD_RESTORE;
 	if (o->command == CMD_RESTORE_SWAP)
 		w->args.kind = RESTORE_SWAP;
+	else if (o->command == CMD_RESTORE_IN_PLACE)
+		w->args.kind = RESTORE_IN_PLACE;
 	else if (o->arg_count == 2 && strcmp(o->args[0], "apply") == 0)
 		return take_plan(cli, w, e);
 	if (o->arg_count > 1)
@@ -116,6 +152,8 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		rc = pick_rules(cli, &excludes, &w->excludes, e);
 	if (rc == E_OK)
 		rc = take_records(cli, w, e);
+	if (rc == E_OK)
+		rc = take_safety(cli, w, e);
 	w->args.filter = &w->filter;
 	w->args.includes = w->includes;
 	w->args.excludes = w->excludes;
@@ -163,6 +201,14 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 		json_put_key(&w, "previous_tree");
 		json_put_str(&w, r->previous);
 	}
+	if (args->kind == RESTORE_IN_PLACE && !only_planned(args)) {
+		json_put_key(&w, "paths_put");
+		json_put_u64(&w, r->put_paths);
+		json_put_key(&w, "paths_replaced");
+		json_put_u64(&w, r->replaced_paths);
+		json_put_key(&w, "safety_set");
+		json_put_str(&w, r->safety);
+	}
 	json_put_key(&w, "completeness");
 	json_put_str(&w, completeness_text(r->completeness));
 	json_put_key(&w, "run_id");
@@ -174,6 +220,24 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	if (rc == E_OK)
 		screen_out_bytes(&cli->screen, line.p, line.len);
 	return rc;
+}
+
+/* What changed, and how it is undone. */
+static void
+tell_in_place(struct cli *cli, const struct restore_args *args, const struct restore_result *r)
+{
+	if (args->kind != RESTORE_IN_PLACE)
+		return;
+	screen_out(&cli->screen,
+		"%" PRIu64 " paths put in place, %" PRIu64
+		" of them over something; all others were the same already",
+		r->put_paths, r->replaced_paths);
+	if (r->safety != NULL) {
+		screen_out(&cli->screen, "the safety set of what was replaced: %s",
+			cli_shown(cli, r->safety, strlen(r->safety)));
+		screen_out(&cli->screen, "put it back with: holdfast restore-undo %s",
+			path_base(r->safety));
+	}
 }
 
 static void
@@ -204,6 +268,7 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 		"restored %s into %s: %" PRIu64 " files, %" PRIu64 " directories, %s in %s",
 		cli_short(cli, &r->snapshot_id), cli_shown(cli, args->dest, strlen(args->dest)),
 		r->files, r->dirs, bytes_text(r->bytes, bytes), span_text(spent_s, span));
+	tell_in_place(cli, args, r);
 	if (r->previous != NULL)
 		screen_out(&cli->screen, "the previous tree is kept: %s",
 			cli_shown(cli, r->previous, strlen(r->previous)));
@@ -240,6 +305,14 @@ fill_safety(const struct restore_args *args, const char *lines[SAFETY_LINES])
 	else if (args->verify == VERIFY_SIZE)
 		lines[n++] =
 			"sizes were compared with the snapshot before the tree was put in place";
+	if (args->kind == RESTORE_IN_PLACE) {
+		lines[n++] =
+			args->safety_dir != NULL
+				? "what was replaced was copied to a safety set and read again before the first change"
+				: "no safety copy was made, as confirmed";
+		lines[n++] = "each file was replaced in one step";
+		return;
+	}
 	lines[n++] = args->kind == RESTORE_SWAP
 			     ? "the destination was untouched until it was exchanged"
 			     : "the destination was untouched until one rename";
@@ -289,6 +362,8 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	w->args.run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
 	if (cli->run_dir != NULL)
 		w->args.fallback_dir = cli->run_dir;
+	if (w->args.kind == RESTORE_IN_PLACE)
+		w->args.source = args.source;
 	rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = restore_run(&s, &w->args, result, e);

@@ -129,20 +129,34 @@ find_password(
 	return E_OK;
 }
 
-/* The XDG specification: a relative XDG_STATE_HOME is to be ignored. */
+/* The XDG specification: a relative path is to be ignored. */
 static enum ecode
-find_state_dir(char *(*get)(const char *name), struct arena *a, struct settings *s, struct err *e)
+find_dir(const char *xdg, const char *home, const char *below_home, struct arena *a,
+	const char **out, struct err *e)
 {
-	const char *xdg = get("XDG_STATE_HOME"), *home = get("HOME"), *base = NULL;
+	const char *base = NULL;
 	enum ecode rc = E_OK;
 
 	if (xdg != NULL && xdg[0] == '/')
 		base = xdg;
-	else if (home != NULL && home[0] == '/')
-		rc = path_join(a, home, ".local/state", &base, e);
+	else if (home != NULL)
+		rc = path_join(a, home, below_home, &base, e);
 	if (rc == E_OK && base != NULL)
-		rc = path_join(a, base, "holdfast", &s->state_dir, e);
+		rc = path_join(a, base, "holdfast", out, e);
 	return rc;
+}
+
+static enum ecode
+find_dirs(char *(*get)(const char *name), struct arena *a, struct settings *s, struct err *e)
+{
+	const char *home = get("HOME");
+	enum ecode rc;
+
+	s->home = home != NULL && home[0] == '/' ? home : NULL;
+	rc = find_dir(get("XDG_STATE_HOME"), s->home, ".local/state", a, &s->state_dir, e);
+	return rc == E_OK
+		       ? find_dir(get("XDG_DATA_HOME"), s->home, ".local/share", a, &s->data_dir, e)
+		       : rc;
 }
 
 static enum ecode
@@ -182,7 +196,7 @@ env_settings(const struct os *os, const struct options *o, char *(*get)(const ch
 	if (rc == E_OK)
 		rc = find_password(o, get, &s, e);
 	if (rc == E_OK)
-		rc = find_state_dir(get, a, &s, e);
+		rc = find_dirs(get, a, &s, e);
 	if (rc == E_OK)
 		rc = find_frames(get, &s, e);
 	if (rc == E_OK && flag_given(o, FLAG_RETRY_LOCK))

@@ -28,6 +28,8 @@ struct settings {
 	const char *host;
 	double frames_per_s;   /* 0: default */
 	const char *state_dir; /* …/holdfast; NULL when neither XDG_STATE_HOME nor HOME helps */
+	const char *data_dir;  /* the same of XDG_DATA_HOME */
+	const char *home;      /* HOME as it stands when it is absolute, else NULL */
 };
 /* The variable HOLDFAST_<stem>, else RESTIC_<stem>; NULL when neither has a text.  `get` is getenv, or a test's table. */
 const char *env_get(char *(*get)(const char *name), const char *stem);

@@ -211,7 +211,7 @@ begin_run(struct job *j, struct err *e)
 static enum ecode
 check_words(const struct cli *cli, const struct job_args *args, struct err *e)
 {
-	if (cli->set.repo == NULL)
+	if (cli->set.repo == NULL && !args->no_vault)
 		return err_set(e, E_NO_REPO, 0,
 			"looked at --repo, --repository-file, and the variables HOLDFAST_ and "
 			"RESTIC_ REPOSITORY, REPOSITORY_FILE");
@@ -248,7 +248,7 @@ job_begin(struct job *j, struct cli *cli, const struct job_args *args, struct er
 	j->result.warnings = j->warnings;
 	j->result.source = args->source;
 	j->result.target = args->target;
-	j->vault = cli_safe_location(cli, cli->set.repo);
+	j->vault = args->no_vault ? NULL : cli_safe_location(cli, cli->set.repo);
 	cli->operation = args->operation;
 	if (args->mode == NULL)
 		return E_OK;

@@ -15,6 +15,7 @@
 struct job_args {
 	const char *mode; /* the run report's; NULL: a command without run folder */
 	bool must_report; /* writes to the vault: no run folder, no run */
+	bool no_vault;    /* needs none: no E_NO_REPO */
 	bool changes;     /* a vault or a destination: begin and end go into the audit log */
 	enum ticker_kind kind;
 	const char *operation; /* "backup of /home/ada into /mnt/vault" */

@@ -28,7 +28,10 @@ run_command(struct cli *cli, struct err *e)
 		return cmd_ls(cli, e);
 	case CMD_RESTORE:
 	case CMD_RESTORE_SWAP:
+	case CMD_RESTORE_IN_PLACE:
 		return cmd_restore(cli, e);
+	case CMD_RESTORE_UNDO:
+		return cmd_undo(cli, e);
 	case CMD_CHECK:
 		return cmd_check(cli, e);
 	case CMD_VERIFY:

@@ -338,7 +338,7 @@ changed(const char *path, struct err *e)
 	return err_set(e, E_LIVE_CHANGED, 0, "%s", path);
 }
 
-/* What the safety copy was made of is what will be replaced.  Directories change their time with every entry. */
+/* What the safety copy was made of is what will be replaced.  A name less changes an inode's own time. */
 static enum ecode
 still_the_same(struct in_place *p, const struct in_place_put *put, struct err *e)
 {
@@ -347,10 +347,11 @@ still_the_same(struct in_place *p, const struct in_place_put *put, struct err *e
 	struct os_meta now;
 	int rc = os->stat(os, p->live, put->item->name, AT_SYMLINK_NOFOLLOW, &now);
 
-	if (rc == -ENOENT || (rc >= 0 && (now.ino != was->ino || now.dev != was->dev ||
-						 now.mode != was->mode || now.size != was->size ||
-						 instant_cmp(now.mtime, was->mtime) != 0 ||
-						 instant_cmp(now.ctime, was->ctime) != 0)))
+	if (rc == -ENOENT ||
+		(rc >= 0 &&
+			(now.ino != was->ino || now.dev != was->dev || now.mode != was->mode ||
+				now.size != was->size || instant_cmp(now.mtime, was->mtime) != 0 ||
+				(was->nlink == 1 && instant_cmp(now.ctime, was->ctime) != 0))))
 		return changed(put->item->name, e);
 	return rc < 0 ? io_refusal(e, E_PLACE_IO, rc, "stat", put->item->name) : E_OK;
 }

@@ -465,6 +465,18 @@ add_below(struct safety *s, struct place *live, const struct safety_entry *dir, 
 	return rc;
 }
 
+/* A set cannot lie in what it is to keep: it would hold itself. */
+static enum ecode
+refuse_own(struct safety *s, const struct safety_entry *dir, struct err *e)
+{
+	const char *path;
+	enum ecode rc = path_join(&s->arena, s->args.dest, dir->rel, &path, e);
+
+	if (rc == E_OK && path_within(path, s->args.base))
+		rc = err_set(e, E_SAFETY_COPY, 0, "the safety sets themselves lie in %s", path);
+	return rc;
+}
+
 enum ecode
 safety_add(
 	struct safety *s, struct place *live, const char *rel, struct os_meta *was, struct err *e)
@@ -474,6 +486,8 @@ safety_add(
 
 	for (at = entry; rc == E_OK && at != NULL; at = at->next) {
 		rc = copy_one(s, live, at, e);
+		if (rc == E_OK && S_ISDIR(at->meta.mode))
+			rc = refuse_own(s, at, e);
 		if (rc == E_OK && S_ISDIR(at->meta.mode))
 			rc = add_below(s, live, at, e);
 	}

@@ -13,8 +13,9 @@
 #include "fs/place.h"
 #include "repo/format.h"
 
-#define SAFETY_KEPT_DEFAULT 5  /* D-8 */
-#define SAFETY_KEPT_MAX     50 /* DF-14 */
+#define SAFETY_SETS_DIR     "restore-backups" /* D-1; below $XDG_DATA_HOME/holdfast */
+#define SAFETY_KEPT_DEFAULT 5                 /* D-8 */
+#define SAFETY_KEPT_MAX     50                /* DF-14 */
 
 struct safety_args {
 	const char *base;   /* …/restore-backups; made when missing */

@@ -13,7 +13,7 @@
 #include "base/utf8.h"
 #include "engine/safety.h"
 
-#define TIME_BYTES    24
+#define TIME_BYTES    80
 #define REPLACEMENT   "\xef\xbf\xbd" /* U+FFFD */
 #define ESCAPED_BYTES 8
 

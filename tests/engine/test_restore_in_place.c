@@ -191,8 +191,8 @@ count_new(void)
 	assert_true(fresh || has_text(live, "parts", old_big, sizeof(old_big)));
 	n += fresh;
 	fresh = is_text(live, "thing", "small");
-	assert_true(fresh || (is_text(live, "thing/deep/x", "deep") &&
-				     is_text(live, "thing/y", "why")));
+	assert_true(fresh ||
+		    (is_text(live, "thing/deep/x", "deep") && is_text(live, "thing/y", "why")));
 	n += fresh;
 	fresh = is_text(live, "folder/inside", "small");
 	assert_true(fresh || is_text(live, "folder", "a file in the way"));
@@ -241,6 +241,24 @@ expect_whole_set(const char *set)
 
 /* ---- the ordinary course ---- */
 
+/* Every run has a name of its own, as in life: what an earlier one left is not in its way. */
+static const char *
+new_id(void)
+{
+	static char id[32];
+	static unsigned n;
+
+	(void)snprintf(id, sizeof(id), "20261121T000000Z-%08x", ++n);
+	return id;
+}
+
+static enum ecode
+restore_again(void)
+{
+	f.args.run_id = new_id();
+	return fix_restore(&f);
+}
+
 static void
 restore_once(unsigned threads)
 {
@@ -250,8 +268,7 @@ restore_once(unsigned threads)
 	make_old();
 	f.os = os_posix();
 	f.threads = threads;
-	f.args.run_id = "20261121T000000Z-00000001";
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_int_equal(count_new(), PATHS_NEW);
 	assert_int_equal(f.result.put_paths, PATHS_NEW);
 	assert_int_equal(f.result.replaced_paths, 6);
@@ -279,7 +296,7 @@ test_both_twins(void **state)
 	restore_once(2);
 	assert_int_equal(serial, tree_digest(live));
 	/* nothing is left to do, so nothing is copied, either */
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_int_equal(f.result.put_paths, 0);
 	assert_null(f.result.safety);
 	assert_int_equal(serial, tree_digest(live));
@@ -296,7 +313,7 @@ test_a_mode_alone_is_a_difference(void **state)
 	(void)snprintf(path, sizeof(path), "%s/dir/small", live);
 	assert_int_equal(lstat(path, &st), 0);
 	assert_int_equal(chmod(path, 0600), 0);
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_int_equal(f.result.put_paths, 1);
 	mode_t before = st.st_mode;
 
@@ -313,7 +330,7 @@ test_a_dry_run_changes_nothing(void **state)
 	make_old();
 	before = tree_digest(live);
 	f.args.dry_run = true;
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	f.args.dry_run = false;
 	assert_int_equal(before, tree_digest(live));
 	assert_false(exists(sets));
@@ -325,6 +342,7 @@ test_live_and_keep_both(void **state)
 {
 	static const enum conflict_rule choice[] = { CONFLICT_LIVE, CONFLICT_KEEP_BOTH };
 	struct rules *rules = NULL;
+	char second[100];
 
 	(void)state;
 	make_old();
@@ -333,12 +351,11 @@ test_live_and_keep_both(void **state)
 	assert_int_equal(rules_add(rules, "/dir/small", false, &f.e), E_OK);
 	f.args.choices = rules;
 	f.args.choice_rules = choice;
-	f.args.run_id = "20261121T000000Z-00000002";
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_true(has_text(live, "parts", old_big, sizeof(old_big)));
 	assert_true(is_text(live, "dir/small", "small"));
-	assert_true(is_text(
-		live, "dir/small.live-20261121T000000Z-00000002", "the old small one"));
+	(void)snprintf(second, sizeof(second), "dir/small.live-%s", f.args.run_id);
+	assert_true(is_text(live, second, "the old small one"));
 	f.args.choices = NULL;
 	rules_close(&rules);
 }
@@ -348,7 +365,8 @@ test_no_such_directory(void **state)
 {
 	(void)state;
 	remove_tree(live);
-	expect_rc(&f, fix_restore(&f), E_DEST_MISSING);
+	remove_tree(sets);
+	expect_rc(&f, restore_again(), E_DEST_MISSING);
 	assert_false(exists(live));
 	assert_false(exists(sets));
 }
@@ -363,7 +381,7 @@ test_X_19_a_failed_safety_copy_stops_everything(void **state)
 	make_old();
 	before = tree_digest(live);
 	write_file(sets, "a file where the sets should be", 5);
-	expect_rc(&f, fix_restore(&f), E_SAFETY_COPY);
+	expect_rc(&f, restore_again(), E_SAFETY_COPY);
 	assert_int_equal(before, tree_digest(live));
 	assert_int_equal(unlink(sets), 0);
 }
@@ -427,7 +445,7 @@ undo(const struct os *os, const char *set, bool dry_run, struct undo_result *out
 	const struct undo_args args = { .base = sets,
 		.home = home,
 		.set = strrchr(set, '/') + 1,
-		.run_id = "undo-run",
+		.run_id = new_id(),
 		.dry_run = dry_run };
 
 	return undo_run(os, &args, a, out, &f.e);
@@ -445,7 +463,7 @@ test_undo_brings_back_bytes_and_modes(void **state)
 	remove_tree(kept);
 	(void)snprintf(path, sizeof(path), "cp -a %s %s", live, kept);
 	assert_int_equal(system(path), 0);
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_true(find_set(set, sizeof(set)));
 	expect_rc(&f, undo(os_posix(), set, true, &r, &a), E_OK);
 	assert_int_equal(count_new(), PATHS_NEW);
@@ -477,7 +495,7 @@ test_undo_refuses_a_damaged_set(void **state)
 
 	(void)state;
 	make_old();
-	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_rc(&f, restore_again(), E_OK);
 	assert_true(find_set(set, sizeof(set)));
 	before = tree_digest(live);
 	(void)snprintf(path, sizeof(path), "%s/live/dir/small", set);
@@ -495,7 +513,7 @@ test_undo_refuses_a_damaged_set(void **state)
 /* ---- every kernel call refused ---- */
 
 static enum ecode
-run(const char *id, struct fault_plan plan)
+run(struct fault_plan plan)
 {
 	struct session s;
 	enum ecode rc;
@@ -503,7 +521,7 @@ run(const char *id, struct fault_plan plan)
 
 	restore_result_done(&f.result);
 	heard_init(&f.h);
-	f.args.run_id = id;
+	f.args.run_id = new_id();
 	fault_os_init(&faults, os_posix());
 	faults.real_random = true;
 	open_session(&s, &faults.os, f.vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f.h);
@@ -534,7 +552,7 @@ judge(enum ecode rc)
 	if (faults.open_fds != 0)
 		fault_os_print_log(&faults);
 	assert_int_equal(faults.open_fds, 0);
-	expect_rc(&f, run("again", (struct fault_plan){ 0 }), E_OK);
+	expect_rc(&f, run((struct fault_plan){ 0 }), E_OK);
 	assert_int_equal(count_new(), PATHS_NEW);
 }
 
@@ -550,7 +568,7 @@ loop(struct fault_plan plan)
 		enum ecode rc;
 
 		make_old();
-		rc = run("first", plan);
+		rc = run(plan);
 		fired = faults.fired > 0;
 		judge(rc);
 		remove_tree(stage);
@@ -586,7 +604,7 @@ test_a_full_place_stops_the_undo_with_whole_files(void **state)
 		enum ecode rc;
 
 		make_old();
-		expect_rc(&f, run("restored", (struct fault_plan){ 0 }), E_OK);
+		expect_rc(&f, run((struct fault_plan){ 0 }), E_OK);
 		assert_true(find_set(set, sizeof(set)));
 		fault_os_init(&faults, os_posix());
 		faults.real_random = true;
