@@ -45,6 +45,8 @@ enum ecode cmd_restore(
 enum ecode cmd_undo(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_check(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_verify(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_drill(struct cli *cli, struct err *e) must_check;
+enum ecode cmd_drill_history(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_list(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_add(struct cli *cli, struct err *e) must_check;
 enum ecode cmd_key_passwd(struct cli *cli, struct err *e) must_check;

@@ -36,6 +36,10 @@ run_command(struct cli *cli, struct err *e)
 		return cmd_check(cli, e);
 	case CMD_VERIFY:
 		return cmd_verify(cli, e);
+	case CMD_DRILL_HISTORY:
+		return cmd_drill_history(cli, e);
+	case CMD_DRILL:
+		return cmd_drill(cli, e);
 	case CMD_KEY_LIST:
 		return cmd_key_list(cli, e);
 	case CMD_KEY_ADD:

@@ -239,6 +239,16 @@ unknown_command(const char *group, const char *typed, struct err *e)
 		group == NULL ? "" : group, group == NULL ? "" : " ", near);
 }
 
+/* A command of its own as well ("drill"), and what follows is not its second word ("drill history"). */
+static bool
+stands_alone(const struct parse *p, const char *word)
+{
+	const char *both[2] = { word, p->at < p->argc ? p->argv[p->at] : "" };
+	enum command_id id;
+
+	return command_find(both, 1, &id) == 1 && command_find(both, 2, &id) != 2;
+}
+
 /* The command's first or second word, or an argument of it. */
 static enum ecode
 take_word(struct parse *p, const char *word, struct err *e)
@@ -251,7 +261,7 @@ take_word(struct parse *p, const char *word, struct err *e)
 		o->arg_count++;
 		return E_OK;
 	}
-	if (p->group == NULL && is_group(word)) {
+	if (p->group == NULL && is_group(word) && !stands_alone(p, word)) {
 		p->group = word;
 		return E_OK;
 	}

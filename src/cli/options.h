@@ -21,6 +21,8 @@ enum command_id {
 	CMD_RESTORE_UNDO,
 	CMD_CHECK,
 	CMD_VERIFY,
+	CMD_DRILL_HISTORY, /* before the command of one word */
+	CMD_DRILL,
 	CMD_KEY_LIST,
 	CMD_KEY_ADD,
 	CMD_KEY_PASSWD,
@@ -138,8 +140,12 @@ enum flag {
 	FLAG_LEVEL,
 	FLAG_AGAINST,
 	FLAG_VERIFY_ARTIFACTS,
+	/* drill */
+	FLAG_SAMPLE,
+	FLAG_TARGET_PARENT,
+	FLAG_NO_SAVED_PASSWORD,
 };
-#define FLAGS (FLAG_VERIFY_ARTIFACTS + 1)
+#define FLAGS (FLAG_NO_SAVED_PASSWORD + 1)
 
 enum flag_kind {
 	FLAG_SWITCH,  /* given or not; "=true" and "=false" are understood */

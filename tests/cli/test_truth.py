@@ -32,7 +32,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 # How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
 WORDS = {
     "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "restore-swap": ["latest", "--target", "out"],
-    "check": [], "verify": ["latest"],
+    "check": [], "verify": ["latest"], "drill history": [], "drill": ["latest"],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
     "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
     "help": [], "version": [],
@@ -565,17 +565,25 @@ class Rows:
         (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
         for command, words in {"backup": ["src", "--parent", unfinished], "preflight": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
                                "restore": [".incomplete-" + unfinished, "--target", "out"],
-                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "verify": [unfinished], "cat": ["snapshot", unfinished]}.items():
+                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "verify": [unfinished], "drill": [unfinished], "cat": ["snapshot", unfinished]}.items():
             self.t.row(command, 45, 4555, "a run that was not finished", words=words)
         self.renew()
         self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])
         self.t.row("ls", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("drill", 49, 4551, "no such snapshot", words=["0123456789"])
+        self.t.row("drill", 30, 5112, "no place for it", words=["--target-parent", self.work / "none"])
         self.t.row("verify", 49, 4551, "no such snapshot", words=["0123456789"])
         self.t.row("verify", 23, 5151, "a directory that differs", words=["latest", "--against", self.work / "src"])
         self.t.row("cat", 49, 4554, "no such object", words=["blob", "0" * 64])
         self.t.row("key remove", 49, 4554, "no such key")
         self.v.flipped(self.work / "vault")
         self.t.row("verify", 23, 5150, "a damaged pack")
+        self.t.row("drill", 37, 5140, "a damaged pack")
+        self.renew()
+        self.v.snapshot(self.work / "vault", {"name": "empty"})
+        self.t.row("drill", 3, 5141, "nothing to run the negative control with")
+        self.renew()
+        self.v.flipped(self.work / "vault")
         self.t.row("check", 23, 5200, "a damaged pack", words=["--read-data"])
 
 
