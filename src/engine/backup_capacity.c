@@ -273,18 +273,36 @@ judge_object(const struct backup *b, uint64_t bytes, struct err *e)
 		space_text(want, need), space_text(space.free_bytes, free), b->s->store->location);
 }
 
+/*
+ * b->space_lock is held.  The first refusal is the run's: a second look, while the
+ * run ends, would find fewer bytes waiting and let them through.
+ */
+static enum ecode
+judge_once(struct backup *b, struct err *e)
+{
+	enum ecode rc = b->space_refused.code;
+
+	if (rc != E_OK) {
+		*e = b->space_refused;
+	} else if (!b->space_judged) {
+		rc = judge_whole(b, e);
+		if (rc != E_OK)
+			b->space_refused = *e;
+		b->space_judged = rc == E_OK;
+	}
+	return rc;
+}
+
 enum ecode
 gate_space(void *arg, uint64_t bytes, struct err *e)
 {
 	struct backup *b = arg;
-	enum ecode rc = E_OK;
+	enum ecode rc;
 
 	if (store_local_path(b->s->store) == NULL)
 		return E_OK;
 	pthread_mutex_lock(&b->space_lock);
-	if (!b->space_judged)
-		rc = judge_whole(b, e);
-	b->space_judged = rc == E_OK;
+	rc = judge_once(b, e);
 	b->space_looks++;
 	pthread_mutex_unlock(&b->space_lock);
 	return rc == E_OK ? judge_object(b, bytes, e) : rc;

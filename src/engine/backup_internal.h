@@ -195,12 +195,18 @@ struct checkpoint {
 	bool told; /* that one could not be written down */
 };
 
+/* A run whose record was read there: what cannot be read stays where it is. */
+struct old_run {
+	const char *run_id;
+	bool in_vault, in_state;
+};
+
 /* The incomplete record of this run and what it continues. */
 struct resume {
 	struct incomplete own;
-	bool announced;   /* the record is in the vault, or would be if the store kept notes */
-	bool local;       /* there is a copy in the state directory */
-	const char **old; /* run ids that end with this run's success */
+	bool announced;      /* the record is in the vault, or would be if the store kept notes */
+	bool local;          /* there is a copy in the state directory */
+	struct old_run *old; /* whose records end with this run's success */
 	size_t old_n;
 };
 
@@ -229,9 +235,10 @@ struct backup {
 	struct map links;      /* hard-linked files of an estimate that were counted */
 	atomic_bool walk_over; /* all content is sealed: what is still to be stored is known */
 	pthread_mutex_t space_lock;
-	bool space_judged;     /* there is room for what was estimated */
-	const char *space_how; /* … and this is how it was found out; NULL: it was not asked */
-	uint64_t space_looks;  /* objects that were compared with the free space of their moment */
+	bool space_judged;        /* there is room for what was estimated */
+	struct err space_refused; /* there is not: it holds for whoever asks later, too */
+	const char *space_how;    /* … and this is how it was found out; NULL: it was not asked */
+	uint64_t space_looks; /* objects that were compared with the free space of their moment */
 	struct capacity capacity;
 	bool counted_ahead; /* totals come from the scan, not from the walk */
 	pthread_mutex_t live_lock;

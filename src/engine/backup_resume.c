@@ -95,26 +95,33 @@ same_sources(const struct record *rec, const struct incomplete *i)
 	return true;
 }
 
-static bool
-known_old(const struct resume *r, const char *run_id)
+static void
+remember(struct search *at, const char *run_id, bool in_vault)
 {
-	for (size_t i = 0; i < r->old_n; i++) {
-		if (strcmp(r->old[i], run_id) == 0)
-			return true;
-	}
-	return false;
+	struct resume *r = &at->b->resume;
+	size_t i = 0;
+
+	while (i < r->old_n && strcmp(r->old[i].run_id, run_id) != 0)
+		i++;
+	if (i == at->room)
+		return;
+	if (i == r->old_n)
+		r->old[r->old_n++] = (struct old_run){ .run_id = run_id };
+	if (in_vault)
+		r->old[i].in_vault = true;
+	else
+		r->old[i].in_state = true;
 }
 
 /* Of this run's sources and over: it ends with this run's success. */
 static void
-consider(struct search *at, const struct incomplete *i, enum incomplete_state state)
+consider(struct search *at, const struct incomplete *i, enum incomplete_state state, bool in_vault)
 {
 	struct backup *b = at->b;
 
 	if (!same_sources(at->rec, i) || state != INCOMPLETE_DEAD)
 		return;
-	if (b->resume.old_n < at->room && !known_old(&b->resume, i->run_id))
-		b->resume.old[b->resume.old_n++] = i->run_id;
+	remember(at, i->run_id, in_vault);
 	if (!i->has_tree || (at->best != NULL && instant_cmp(i->updated, at->best->updated) <= 0))
 		return;
 	if (index_has(b->s->index, BLOB_TREE, &i->tree))
@@ -170,9 +177,9 @@ search_all(struct search *at, struct arena *a, struct err *e)
 		return rc;
 	b->resume.old = p;
 	for (size_t i = 0; i < vault.n; i++)
-		consider(at, &vault.v[i], vault.state[i]);
+		consider(at, &vault.v[i], vault.state[i], true);
 	for (size_t i = 0; i < local.n; i++)
-		consider(at, &local.v[i], local.state[i]);
+		consider(at, &local.v[i], local.state[i], false);
 	tell_unreadable(b, vault.unreadable, b->s->store->location);
 	tell_unreadable(b, local.unreadable, b->args->state_dir);
 	return E_OK;
@@ -222,14 +229,14 @@ resume_begin(struct backup *b, struct record *rec, struct err *e)
 /* ---- the end ---- */
 
 static void
-forget(struct backup *b, const char *run_id, bool local)
+forget(struct backup *b, const char *run_id, bool in_vault, bool in_state)
 {
 	struct err why = { .code = E_OK };
 	enum ecode rc = E_OK;
 
-	if (store_has_notes(b->s->store))
+	if (in_vault && store_has_notes(b->s->store))
 		rc = incomplete_erase(b->s, run_id, &why);
-	if (rc == E_OK && local)
+	if (rc == E_OK && in_state)
 		rc = local_erase(b->s, b->args->state_dir, run_id, &why);
 	if (rc != E_OK)
 		backup_warning(b, run_id, rc,
@@ -268,7 +275,6 @@ enum ecode
 resume_end(struct backup *b, struct record *rec, enum ecode rc, struct err *e)
 {
 	const struct resume *r = &b->resume;
-	bool state = b->args->state_dir != NULL;
 
 	(void)rec;
 	if (!r->announced)
@@ -279,7 +285,7 @@ resume_end(struct backup *b, struct record *rec, enum ecode rc, struct err *e)
 	}
 	/* own last: until then there is a record of whatever the others left */
 	for (size_t i = 0; i < r->old_n; i++)
-		forget(b, r->old[i], state);
-	forget(b, r->own.run_id, r->local);
+		forget(b, r->old[i].run_id, r->old[i].in_vault, r->old[i].in_state);
+	forget(b, r->own.run_id, true, r->local);
 	return rc;
 }
