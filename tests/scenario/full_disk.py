@@ -2,9 +2,10 @@
 """Full disks: at 1 %, 50 % and 99 % of a backup and of a restore, at the gate and in mid-run; no inode left; the disk of the run's own state
 (DV-26, DV-37, DF-32, IX-24; catalogue appendix E 2).  TAP on stdout.
 
-Usage: full_disk.py HOLDFAST MEDDLE"""
+Usage: full_disk.py HOLDFAST MEDDLE CHEAP_VAULT"""
 import errno
 import functools
+import json
 import pathlib
 import re
 import sys
@@ -33,11 +34,20 @@ def nothing_new(scene, before):
 
 
 def looked_at_while_full(scene):
-    """Listing, checking and restoring elsewhere need no byte of this disk."""
+    """Listing, checking and restoring elsewhere need no byte of this disk: at most the advice has to be followed."""
     scene.fill()
     scene.need(scene.free() < 4096, "the disk is full to the last block", scene.free())
-    scene.tell(f"{scene.free()} bytes free:")
-    scene.sound("with a full disk", *([] if scene.run("snapshots").returncode == 0 else ["--no-lock"]))
+    look(scene, f"with {scene.free()} bytes free")
+
+
+def look(scene, what):
+    done = scene.run("snapshots")
+    if done.returncode == 0:
+        scene.sound(what)
+        return
+    record = scene.refused(f"{what}: a lock has no room", done, 34, FULL, "capacity-refused", twin=scene.run("snapshots", "--json"))
+    scene.need("--no-lock" in json.dumps(record.get("next_steps")), "the way to look inside is told", record)
+    scene.sound(f"{what}, --no-lock", "--no-lock")
 
 
 def again(scene, total, had):
@@ -149,7 +159,7 @@ def no_inodes(scene):
     done = scene.run("backup", "new")
     scene.refused(f"no inode left after {made} files", done, 34, (CAPACITY, FULL))
     nothing_new(scene, before)
-    scene.sound("without inodes", *([] if scene.run("snapshots").returncode == 0 else ["--no-lock"]))
+    look(scene, "without inodes")
     for path in others.iterdir():
         path.unlink()
     again(scene, total, 0)

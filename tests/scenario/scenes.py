@@ -33,6 +33,14 @@ def mount(*words):
         raise NotHere(f"mounting is not possible: {done.stderr.strip()}")
 
 
+def record_of(done):
+    """What a refusal with --json leaves on stderr."""
+    try:
+        return json.loads(done.stderr.splitlines()[-1])["refusal"]
+    except (IndexError, ValueError, KeyError):
+        return None
+
+
 class Scene(lab.Lab):
     """One scenario: its place, what is known to be in the vault, and all that was not as it must be."""
 
@@ -159,8 +167,9 @@ class Scene(lab.Lab):
         more.update({"MEDDLE_DO": do} if do else {}, **({"MEDDLE_ERRNO": str(errno)} if errno else {}))
         return self.run(*words, env=more)
 
-    def refused(self, what, done, exit_code, code, cls=None):
-        """What, why and next for people; the same code in the record of the run (DV-09, DV-12, DV-13; appendix E 15)."""
+    def refused(self, what, done, exit_code, code, cls=None, twin=None):
+        """What, why and next for people; the same code in the record of the run, or in that of `twin`, the same with --json (DV-09, DV-12,
+        DV-13; appendix E 15)."""
         said = done.stderr.decode(errors="replace")
         head = REFUSAL.search(said)
         if not self.need(head is not None, f"{what}: it is refused in words", done):
@@ -168,7 +177,7 @@ class Scene(lab.Lab):
         codes = code if isinstance(code, tuple) else (code,)
         self.need(done.returncode == exit_code and int(head.group(4)) in codes and cls in (None, head.group(2)),
                   f"{what}: exit {exit_code}, code {code}", done)
-        record = self.report(done).get("refusal") or {}
+        record = (record_of(twin) if twin else self.report(done).get("refusal")) or {}
         told = (record.get("exit"), record.get("class"), record.get("severity"), str(record.get("code")), record.get("what"))
         self.need(told == (done.returncode, *head.groups()[1:], head.group(1)), f"{what}: the JSON twin says the same", f"{told}\n{said}")
         self.need(re.search(r"^  what     \S", said, re.M) and re.search(r"^  why      \S", said, re.M) and record.get("why"), f"{what}: why", said)
@@ -188,7 +197,8 @@ class Scene(lab.Lab):
         self.need(done.returncode == 0, f"{what}: check", done)
         for snapshot, (source, tree) in self.known.items():
             out = self.work / "out"
-            done = self.run("restore", f"{snapshot}:{source}", "--target", out, *words)
+            what_of_it = snapshot if source == "." else f"{snapshot}:{source}"
+            done = self.run("restore", what_of_it, "--target", out, *words)
             if self.need(done.returncode == 0, f"{what}: restore of {source}", done):
                 wrong = difference(tree, describe(out))
                 self.need(not wrong, f"{what}: {source} restored byte-identical", "\n".join(wrong))
