@@ -194,7 +194,7 @@ def everything(lab):
     check(done.returncode == 0, "everything is saved", text(done)[-2000:])
     check(trees.describe(str(src)) == before, "the sources are as they were")
     record = snapshot_record(lab, first.get("snapshot_id", "none"))
-    check(record.get("holdfast", {}).get("sockets_skipped") == 1 == first.get("sockets_skipped"), "one socket is counted as left out",
+    check(record.get("holdfast", {}).get("completeness", {}).get("sockets_skipped") == 1 == first.get("sockets_skipped"), "one socket is counted as left out",
           f"{record}\n{first}")
     check(first.get("run_id") and record.get("holdfast", {}).get("run_id") == first["run_id"], "the snapshot names the run that made it", record)
     check(lab.report(done).get("warnings") == ["sockets left out: 1"], "the run report tells of the socket", lab.report(done))
@@ -371,7 +371,7 @@ def appended_to(lab):
     check(done.returncode == 0, "a file that grows while it is read does not stop a backup", text(done)[-900:])
     check(seen.get("changed_while_read") == 1, "and is counted as changed", seen)
     record = snapshot_record(lab, seen.get("snapshot_id", "none"))
-    check(record.get("holdfast", {}).get("changed_while_read") == 1, "in the snapshot as well", record)
+    check(record.get("holdfast", {}).get("completeness", {}).get("changed_while_read") == 1, "in the snapshot as well", record)
     done = lab.run("-r", "vault", "restore", "latest:busy", "--target", "busy-out")
     saved, now = lab.work / "busy-out/log", log.read_bytes()
     check(done.returncode == 0 and now.startswith(saved.read_bytes()) and saved.stat().st_size >= 64 << 20,

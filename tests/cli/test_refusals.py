@@ -23,7 +23,8 @@ NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 FIRST_LINE = re.compile(r"^(?:refused|incomplete|interrupted): (.*) \(([a-z-]+), (SEV-\d), code (\d+)\)$", re.M)
 NORMAL = ((r"\d{8}T\d{6}Z-[0-9a-f]{8}", "RUN"), (r"since \d{4}-\S+Z:", "since TIME:"), (r"process \d+", "process PID"),
           (r"\S+@[^\s,]+", "WHO@WHERE"), (r"\b[0-9a-f]{64}\b", "ID64"), (r"data/[0-9a-f]{2}/ID64", "data/xx/ID64"),
-          (r"\block [0-9a-f]{8}\b", "lock ID"), (r"ID64-tmp-\w+", "ID64-tmp-NUMBER"), (r"\b\d{4,}(?= bytes| from 0| are free)", "NUMBER"))
+          (r"\block [0-9a-f]{8}\b", "lock ID"), (r"ID64-tmp-\w+", "ID64-tmp-NUMBER"), (r"\b\d{4,}(?= bytes| from 0| are free)", "NUMBER"),
+          (r"metadata NUMBER bytes \([\d.]+ KiB\)", "metadata NUMBER bytes (FEW)"))  # the directories above the work directory count
 
 
 class Refusals(Lab):
@@ -159,7 +160,7 @@ def command_line(lab):
         """)
     lab.refused("restore without a snapshot", ["restore", "--target", "out"], 2, """
         refused: the command line was not understood (usage-error, SEV-3, code 7000)
-          why      restore needs: SNAPSHOT[:DIR] --target DIR | apply PLAN
+          why      restore needs a snapshot: an id, or latest
           next     1. Examples and flags:  holdfast help restore
         """)
     lab.refused("restore without a place", ["-r", "vault", "restore", "latest"], 2, """
@@ -646,6 +647,7 @@ def unreadable(lab, before):
           what     backup of src into theirs/vault
           why      open ID64-tmp-NUMBER: Permission denied (EACCES)
           evidence while writing to theirs/vault
+                   refused 1 time in a row by this vault's place
                    run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Make the vault writable.
                    2. To look inside without a lock, add --no-lock.
@@ -690,7 +692,7 @@ def on_small_disk(lab, small):
         refused: the vault has too little free space for this backup (capacity-refused, SEV-2, code 5012)
           what     backup of large into small/vault
           why      this backup needs NUMBER bytes (9.6 MiB); NUMBER bytes (4.0 MiB) are free in small/vault; nothing was stored
-          evidence new data NUMBER bytes (8.6 MiB), metadata NUMBER bytes (3.4 KiB), reserve NUMBER bytes (1.0 MiB)
+          evidence new data NUMBER bytes (8.6 MiB), metadata NUMBER bytes (FEW), reserve NUMBER bytes (1.0 MiB)
                    run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Free space on the vault's file system, exclude what is not needed, or use a larger disk.
                    2. Then run the same command again; finished parts are reused.
@@ -719,6 +721,7 @@ def on_small_disk(lab, small):
           what     backup of large into small/vault
           why      open ID64-tmp-NUMBER: Read-only file system (EROFS)
           evidence while writing to small/vault
+                   refused 1 time in a row by this vault's place
                    run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Make the vault writable.
                    2. To look inside without a lock, add --no-lock.
