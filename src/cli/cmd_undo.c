@@ -1,12 +1,13 @@
-/* restore-undo: list, show and put back safety sets. */
+/* restore-undo: list, show and put back safety sets; list and put back trees that were replaced. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/path.h"
 #include "cli/job.h"
-#include "cli/units.h"
+#include "cli/pick.h"
 #include "engine/undo.h"
+#include "engine/undo_previous.h"
 
 #define DOCUMENT_MAX_BYTES (256U << 20) /* some million paths */
 
@@ -247,6 +248,111 @@ put_back(struct cli *cli, struct undo_args *args, struct err *e)
 	return rc == E_OK ? tell(cli, &r, true, e) : rc;
 }
 
+/* ---- trees that restore-swap replaced ---- */
+
+static enum ecode
+list_trees(struct cli *cli, const char *dest, struct err *e)
+{
+	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
+	struct previous_tree *v = NULL;
+	struct json_out w;
+	size_t n = 0;
+	enum ecode rc = undo_previous_list(cli->os, dest, &cli->arena, &v, &n, e);
+
+	if (rc != E_OK)
+		return rc;
+	if (!cli->screen.json) {
+		if (n == 0)
+			screen_out(&cli->screen, "no tree is kept beside %s", safe(cli, dest));
+		for (size_t i = 0; i < n; i++)
+			screen_out(&cli->screen, "%s  %s", safe(cli, v[i].run_id),
+				safe(cli, v[i].path));
+		return E_OK;
+	}
+	json_begin(&w, &out);
+	json_open_array(&w);
+	for (size_t i = 0; i < n; i++) {
+		json_open_object(&w);
+		put(&w, "run_id", v[i].run_id);
+		put(&w, "path", v[i].path);
+		json_close_object(&w);
+	}
+	json_close_array(&w);
+	return print(cli, &w, &out, e);
+}
+
+static enum ecode
+tell_tree(struct cli *cli, const struct undo_previous_result *r, struct err *e)
+{
+	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
+	struct json_out w;
+
+	if (!cli->screen.json) {
+		screen_out(&cli->screen, "%s: %s", r->done ? "put back" : "would be put back",
+			safe(cli, r->chosen.path));
+		if (r->kept != NULL)
+			screen_out(&cli->screen, "what was there is kept: %s", safe(cli, r->kept));
+		return E_OK;
+	}
+	json_begin(&w, &out);
+	json_open_object(&w);
+	put(&w, "message_type", r->done ? "undo" : "undo_plan");
+	put(&w, "previous_tree", r->chosen.path);
+	put(&w, "kept", r->kept);
+	put(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_close_object(&w);
+	return print(cli, &w, &out, e);
+}
+
+static enum ecode
+put_tree_back(struct cli *cli, struct undo_previous_args *args, struct err *e)
+{
+	static const char *const safety[] = { "the tree that was there is kept whole", NULL };
+	struct job_args how = { .mode = "restore-undo",
+		.no_vault = true,
+		.changes = true,
+		.kind = TICKER_RESTORE,
+		.target = args->dest,
+		.destination = args->dest,
+		.safety = safety };
+	struct session none = { .os = NULL };
+	struct undo_previous_result r = { .done = false };
+	struct job job;
+	enum ecode rc;
+
+	how.operation = cli_text(cli, "undo at %s", args->dest);
+	rc = job_begin(&job, cli, &how, e);
+	if (rc != E_OK)
+		return rc;
+	args->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	rc = undo_previous_run(cli->os, args, &cli->arena, &r, e);
+	rc = job_end(&job, &none, rc, e);
+	return rc == E_OK ? tell_tree(cli, &r, e) : rc;
+}
+
+static enum ecode
+undo_trees(struct cli *cli, struct err *e)
+{
+	const struct options *o = cli->opt;
+	struct undo_previous_args args = { .dry_run = flag_given(o, FLAG_UNDO_DRY_RUN),
+		.run_id = "show" };
+	struct undo_previous_result r;
+	enum ecode rc = pick_absolute(cli, flag_text(o, FLAG_TARGET), &args.dest, e);
+
+	if (rc != E_OK)
+		return rc;
+	if (o->arg_count > 1)
+		return err_set(e, E_USAGE, 0, "restore-undo --target: list, or the run's name");
+	cli->operation = cli_text(cli, "looking for replaced trees of %s", args.dest);
+	if (o->arg_count == 0 || strcmp(o->args[0], "list") == 0)
+		return list_trees(cli, args.dest, e);
+	args.which = o->args[0];
+	if (!args.dry_run)
+		return put_tree_back(cli, &args, e);
+	rc = undo_previous_run(cli->os, &args, &cli->arena, &r, e);
+	return rc == E_OK ? tell_tree(cli, &r, e) : rc;
+}
+
 enum ecode
 cmd_undo(struct cli *cli, struct err *e)
 {
@@ -255,6 +361,8 @@ cmd_undo(struct cli *cli, struct err *e)
 	struct undo_args args = { .home = cli->set.home };
 	enum ecode rc;
 
+	if (flag_given(o, FLAG_TARGET))
+		return undo_trees(cli, e);
 	if (o->arg_count == 0 || (o->arg_count == 1 && strcmp(o->args[0], "list") == 0))
 		return list(cli, e);
 	if (o->arg_count == 2 && !showing)
