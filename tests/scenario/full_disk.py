@@ -11,7 +11,7 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from scenes import FILL, MIB, NEW_FILES, lab, play  # noqa: E402  (the folder is known only now)
+from scenes import FILL, MIB, NEW_FILES, describe, lab, play, record_of  # noqa: E402  (the folder is known only now)
 
 SHARES = (1, 50, 99)
 PACK, PACK_IS = 4 * MIB, 5 * MIB  # as asked for; as they become, because a chunk is never divided
@@ -180,6 +180,32 @@ def no_inodes_in_mid_run(scene):
     again(scene, total, had)
 
 
+def own_state(scene):
+    """The disk of the run's own records is full: before a run, and from the middle of one on.  No run without its evidence."""
+    scene.put_disk("tmpfs", 16, at=scene.work / "state")
+    scene.begin()
+    total = scene.make_new()
+    before = scene.on_disk()
+    scene.fill(scene.work / "state")
+    done = scene.run("backup", "new")
+    scene.refused("no room for the run's records", done, 25, (6000, 6010), "state-write-failed", twin=scene.run("backup", "new", "--json"))
+    nothing_new(scene, before)
+    scene.sound("meanwhile")
+    scene.empty(scene.work / "state")
+    do = f"'{sys.executable}' '{FILL}' '{scene.work}/state/filler' '{scene.work}/state' 0"
+    done = scene.meddled(["backup", "--json", "--pack-size", "4", "--checkpoint-every", "4m", "new"], "openat", 3, "*/vault/data/*-tmp-*", do=do)
+    new = (scene.listed("--no-lock") or set()) - set(scene.known)
+    scene.tell(f"full in mid-run: exit {done.returncode}, {len(new)} new snapshot; {(record_of(done) or {}).get('why')}")
+    scene.need(done.returncode in (0, 25), "a class of its own, or success", done)
+    scene.need(len(new) == 1 if done.returncode == 0 else len(new) <= 1, "what was made is whole", new)
+    for snapshot in new:
+        scene.known[snapshot] = ("new", describe(scene.work / "new"))
+    scene.empty(scene.work / "state")
+    scene.backed_up("once there is room", "new")
+    scene.need(total > 0 and scene.run("audit", "verify").returncode == 0, "the audit log is whole", scene.run("audit", "verify"))
+    scene.proven("afterwards")
+
+
 SCENARIOS = {
     "E-2 a backup without room is refused before its first byte, tmpfs": functools.partial(at_the_gate, "tmpfs"),
     "E-2 a backup without room is refused before its first byte, ext4": functools.partial(at_the_gate, "ext4"),
@@ -194,6 +220,7 @@ SCENARIOS = {
     "E-2 the disk fills up in the midst of a restore, ext4": functools.partial(restore_in_mid_run, "ext4"),
     "E-2 no inode left before a backup": no_inodes,
     "E-2 no inode left in the midst of a backup": no_inodes_in_mid_run,
+    "the disk of the run's own records is full": own_state,
 }
 
 if __name__ == "__main__":
