@@ -231,6 +231,50 @@ take_strip(struct cli *cli, struct restore_args *out, struct err *e)
 	return rc;
 }
 
+/* ---- which metadata ---- */
+
+struct metadata_row {
+	const char *name; /* as restore_without_named knows it */
+	enum flag no, yes;
+};
+static const struct metadata_row metadata_rows[] = {
+	{ "owner", FLAG_NO_OWNER, FLAG_OWNER },
+	{ "mode", FLAG_NO_MODE, FLAG_MODE },
+	{ "times", FLAG_NO_TIMES, FLAG_TIMES },
+	{ "xattrs", FLAG_NO_XATTRS, FLAG_XATTRS },
+	{ "acls", FLAG_NO_ACLS, FLAG_ACLS },
+	{ "hardlinks", FLAG_NO_HARDLINKS, FLAG_HARDLINKS },
+	{ "devices", FLAG_NO_DEVICES, FLAG_DEVICES },
+	{ "setuid", FLAG_NO_SETUID, FLAG_ALLOW_SETUID },
+};
+
+static enum ecode
+take_metadata(struct cli *cli, struct restore_args *out, struct err *e)
+{
+	const struct options *o = cli->opt;
+	const char *which = flag_text(o, FLAG_METADATA);
+	bool none = which != NULL && strcmp(which, "none") == 0;
+
+	out->metadata_auto = which != NULL && strcmp(which, "auto") == 0;
+	if (which != NULL && !none && !out->metadata_auto && strcmp(which, "all") != 0)
+		return err_set(e, E_USAGE, 0, "--metadata %s: give all, auto or none", which);
+	for (size_t i = 0; i < sizeof(metadata_rows) / sizeof(metadata_rows[0]); i++) {
+		const struct metadata_row *row = &metadata_rows[i];
+		bool yes = flag_given(o, row->yes), no = flag_given(o, row->no);
+
+		if (yes && no)
+			return err_set(e, E_USAGE, 0, "--%s and --%s together",
+				flag_row(row->yes)->name, flag_row(row->no)->name);
+		*restore_without_named(&out->without, row->name) = no || (none && !yes);
+	}
+	out->allow_setid = flag_given(o, FLAG_ALLOW_SETUID);
+	if (flag_given(o, FLAG_NO_SPARSE))
+		out->sparse = false;
+	out->owner_map = o->flags[FLAG_OWNER_MAP].v;
+	out->owner_map_count = o->flags[FLAG_OWNER_MAP].n;
+	return E_OK;
+}
+
 enum ecode
 take_selection(
 	struct cli *cli, struct restore_selection *hold, struct restore_args *out, struct err *e)
@@ -241,5 +285,7 @@ take_selection(
 		rc = take_lists(cli, out, e);
 	if (rc == E_OK)
 		rc = take_moves(cli, out, e);
+	if (rc == E_OK)
+		rc = take_metadata(cli, out, e);
 	return rc == E_OK ? take_strip(cli, out, e) : rc;
 }

@@ -297,6 +297,8 @@ look(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = space_at(os, r->dest.inside ? r->dest.path : r->dest.parent, &r->space, e);
 	if (rc == E_OK)
+		rc = restore_policy_open(r, e);
+	if (rc == E_OK)
 		rc = restore_only_open(r, e);
 	if (rc == E_OK)
 		rc = choose(r, e);
@@ -594,6 +596,7 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 	restore_dest_done(&r, out->stage != NULL);
 	restore_names_close(&r.names);
 	restore_only_close(&r.only);
+	restore_policy_close(&r.policy);
 	free(r.dirs);
 	free(r.uses);
 	free(r.ranges);

@@ -43,6 +43,13 @@ enum conflict_rule {
 struct restore_move {
 	const char *from, *to;
 };
+/* Kinds of metadata that are not applied (D-14). */
+struct restore_without {
+	bool owner, mode, times, xattrs, acls, hardlinks, devices;
+	bool setid; /* set-user-ID, set-group-ID, file capabilities */
+};
+/* The member of this name, or NULL. */
+bool *restore_without_named(struct restore_without *w, const char *name);
 struct restore_args {
 	const char *snapshot;                 /* "latest", id, "id:sub/folder" */
 	const struct snapshot_filter *filter; /* may be NULL */
@@ -62,6 +69,11 @@ struct restore_args {
 	bool dry_run;
 	bool sparse; /* leave holes for runs of zeros */
 	bool ownership_by_name;
+	struct restore_without without;
+	bool metadata_auto;           /* not root: without what only root can apply */
+	bool allow_setid;             /* also where the owner is not the recorded one */
+	const char *const *owner_map; /* "FROM:TO", "group:FROM:TO"; the first that fits */
+	size_t owner_map_count;
 	bool strict_metadata; /* an attribute that cannot be applied refuses (nothing promoted) */
 	enum restore_verify verify;
 	enum restore_kind kind;

@@ -120,9 +120,8 @@ more_room(struct reading_plan *p, const void *old, size_t n, size_t size, void *
 }
 
 static enum ecode
-take_only(struct reading_plan *p, struct err *e)
+take_texts(struct reading_plan *p, const char *const **out, size_t *n, struct err *e)
 {
-	struct restore_args *out = p->out;
 	enum ecode rc = E_OK;
 
 	if (!json_enter_array(&p->j))
@@ -131,14 +130,32 @@ take_only(struct reading_plan *p, struct err *e)
 		void *room;
 		const char **v;
 
-		rc = more_room(p, out->only, out->only_count, sizeof(*v), &room, e);
+		rc = more_room(p, *out, *n, sizeof(*v), &room, e);
 		if (rc != E_OK)
 			break;
 		v = room;
-		out->only = (const char *const *)v;
-		rc = take_text(p, &v[out->only_count], e);
-		if (rc == E_OK && v[out->only_count++] == NULL)
+		*out = v;
+		rc = take_text(p, &v[*n], e);
+		if (rc == E_OK && v[(*n)++] == NULL)
 			rc = json_refusal(&p->j, "plan", e);
+	}
+	return rc;
+}
+
+static enum ecode
+take_without(struct reading_plan *p, struct err *e)
+{
+	const char *const *v = NULL;
+	size_t n = 0;
+	enum ecode rc = take_texts(p, &v, &n, e);
+
+	for (size_t i = 0; rc == E_OK && i < n; i++) {
+		bool *at = restore_without_named(&p->out->without, v[i]);
+
+		if (at == NULL)
+			return err_set(
+				e, E_PLAN_FILE, 0, "\"%s\" is not known to this program", v[i]);
+		*at = true;
 	}
 	return rc;
 }
@@ -249,7 +266,15 @@ take_plan_member(struct reading_plan *p, struct slice key, struct err *e)
 	if (slice_is(key, "map"))
 		return take_moves(p, e);
 	if (slice_is(key, "paths"))
-		return take_only(p, e);
+		return take_texts(p, &out->only, &out->only_count, e);
+	if (slice_is(key, "owner_map"))
+		return take_texts(p, &out->owner_map, &out->owner_map_count, e);
+	if (slice_is(key, "without"))
+		return take_without(p, e);
+	if (slice_is(key, "allow_setuid"))
+		return take_bool(p, &out->allow_setid, e);
+	if (slice_is(key, "metadata_auto"))
+		return take_bool(p, &out->metadata_auto, e);
 	if (slice_is(key, "strip_components"))
 		return take_strip(p, e);
 	if (slice_is(key, "sparse"))

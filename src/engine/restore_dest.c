@@ -147,6 +147,8 @@ restore_dest_check(struct restore *r, struct err *e)
 	rc = name_texts(r, e);
 	if (rc == E_OK)
 		rc = open_parent(r, &parent, e);
+	if (rc == E_OK)
+		rc = restore_apart(r, e);
 	if (rc != E_OK)
 		return rc;
 	got = os->stat(os, d->parent_fd, d->base, AT_SYMLINK_NOFOLLOW, &d->meta);

@@ -145,8 +145,9 @@ struct restore_worker {
 	struct restore_counts done, verified;
 };
 
-struct restore_names; /* restore_owner.c */
-struct restore_only;  /* restore_select.c */
+struct restore_names;  /* restore_owner.c */
+struct restore_only;   /* restore_select.c */
+struct restore_policy; /* restore_policy.c */
 
 /* Something at the destination that the plan does not have. */
 struct restore_extra_live {
@@ -201,9 +202,11 @@ struct restore {
 	struct restore_dest dest;
 	struct place *place;
 	struct restore_names *names; /* NULL unless by name */
-	struct restore_only *only;   /* NULL: no list of paths */
-	struct instant when;         /* of the snapshot */
-	uint64_t stripped;           /* entries of which --strip-components left no name */
+	struct restore_policy *policy;
+	_Atomic uint64_t devices_left; /* not restored by choice */
+	struct restore_only *only;     /* NULL: no list of paths */
+	struct instant when;           /* of the snapshot */
+	uint64_t stripped;             /* entries of which --strip-components left no name */
 	struct space space;
 	bool privileged;               /* runs as root */
 	struct restore_worker *worker; /* s->workers + 1 */
@@ -283,6 +286,18 @@ void restore_only_ask(
 /* Every path of the list was met, or E_ONLY_ABSENT, each told. */
 enum ecode restore_only_met(struct restore *r, struct err *e) must_check;
 
+/* ---- restore_policy.c: what of the metadata is applied ---- */
+enum ecode restore_policy_open(struct restore *r, struct err *e) must_check;
+void restore_policy_close(struct restore_policy **p);
+/* Owner and mode as they will be. */
+void restore_policy_item(
+	const struct restore *r, const struct node *node, struct restore_item *item);
+bool restore_policy_leaves(struct restore *r, enum node_type type); /* counted */
+bool restore_policy_xattr(const struct restore *r, struct slice name);
+bool restore_policy_links(const struct restore *r);
+bool restore_policy_times(const struct restore *r);
+void restore_put_without(struct json_out *w, const struct restore_args *args);
+
 /* ---- restore_map.c: the plan's paths, moved (--map, --strip-components) ---- */
 /* Replaces the plan by one with other paths; fine when nothing is to be moved. */
 enum ecode restore_map(struct restore *r, struct err *e) must_check;
@@ -301,6 +316,10 @@ void restore_dest_done(struct restore *r, bool keep_stage);
 #define RESTORE_STAGE_ROOT "stage_root" /* D-1 */
 #define RESTORE_STAGE_INSIDE \
 	".holdfast_stage" /* where nothing may be made beside the destination */
+
+/* ---- restore_apart.c ---- */
+/* The destination is neither the vault nor in it nor around it, by whatever name: E_DEST_VAULT. */
+enum ecode restore_apart(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_swap.c ---- */
 /* The name of the previous tree is free.  Fine for the other verbs. */

@@ -133,7 +133,7 @@ find_links(struct restore *r, struct err *e)
 	autoclean(map_done) struct map seen = { 0 };
 	enum ecode rc = E_OK;
 
-	for (size_t i = 0; i < r->dir_count; i++) {
+	for (size_t i = 0; restore_policy_links(r) && i < r->dir_count; i++) {
 		struct restore_dir *d = r->dirs[i];
 
 		invariant(d != NULL); /* order_dirs filled every place */

@@ -32,25 +32,29 @@ unsafe(struct restore *r, const struct restore_dir *d, struct slice name, const 
 /* ---- one entry's rare parts ---- */
 
 static enum ecode
-copy_xattrs(
-	struct restore_worker *w, const struct node *node, struct restore_extra *x, struct err *e)
+copy_xattrs(struct restore *r, struct restore_worker *w, const struct node *node,
+	struct restore_extra *x, struct err *e)
 {
 	struct meta_xattr *v;
+	size_t n = 0;
 	enum ecode rc;
 	void *p;
 
 	rc = arena_alloc(&w->plan, node->xattr_count * sizeof(*v), &p, e);
 	v = p;
 	for (size_t i = 0; rc == E_OK && i < node->xattr_count; i++) {
+		if (!restore_policy_xattr(r, node->xattrs[i].name))
+			continue;
 		rc = arena_copy(
-			&w->plan, node->xattrs[i].name.p, node->xattrs[i].name.len, &v[i].name, e);
+			&w->plan, node->xattrs[i].name.p, node->xattrs[i].name.len, &v[n].name, e);
 		if (rc == E_OK)
 			rc = arena_copy(&w->plan, node->xattrs[i].value.p,
-				node->xattrs[i].value.len, &v[i].value, e);
+				node->xattrs[i].value.len, &v[n].value, e);
+		n++;
 	}
 	if (rc == E_OK) {
 		x->xattrs = v;
-		x->xattr_count = node->xattr_count;
+		x->xattr_count = n;
 	}
 	return rc;
 }
@@ -62,8 +66,8 @@ is_linked(const struct node *n)
 }
 
 static enum ecode
-fill_extra(
-	struct restore_worker *w, const struct node *node, struct restore_item *item, struct err *e)
+fill_extra(struct restore *r, struct restore_worker *w, const struct node *node,
+	struct restore_item *item, struct err *e)
 {
 	bool device = node->type == NODE_DEV || node->type == NODE_CHARDEV;
 	struct restore_extra *x;
@@ -84,7 +88,7 @@ fill_extra(
 	if (node->type == NODE_SYMLINK)
 		rc = arena_str(&w->plan, node->linktarget.p, node->linktarget.len, &x->target, e);
 	if (rc == E_OK && node->xattr_count > 0)
-		rc = copy_xattrs(w, node, x, e);
+		rc = copy_xattrs(r, w, node, x, e);
 	item->extra = x;
 	return rc;
 }
@@ -124,15 +128,12 @@ fill_item(struct restore *r, struct restore_worker *w, const struct node *node,
 		.atime = node->atime,
 		.size = node->type == NODE_FILE ? node->size : 0,
 	};
-	if (r->names != NULL) {
-		item->uid = restore_user_number(r->names, node->user, node->uid);
-		item->gid = restore_group_number(r->names, node->group, node->gid);
-	}
+	restore_policy_item(r, node, item);
 	rc = arena_str(&w->plan, node->name.p, node->name.len, &item->name, e);
 	if (rc == E_OK)
 		rc = fill_content(w, node, item, e);
 	if (rc == E_OK)
-		rc = fill_extra(w, node, item, e);
+		rc = fill_extra(r, w, node, item, e);
 	return rc;
 }
 
@@ -305,6 +306,8 @@ plan_node(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 		atomic_fetch_add(&r->sockets, 1);
 		return E_OK;
 	}
+	if (restore_policy_leaves(r, node->type))
+		return E_OK;
 	return keep_node(r, w, d, node, &sel, e);
 }
 

@@ -302,14 +302,14 @@ put_moves(struct json_out *w, const struct restore_args *args)
 }
 
 static void
-put_only(struct json_out *w, const struct restore_args *args)
+put_texts(struct json_out *w, const char *key, const char *const *v, size_t n)
 {
-	if (args->only_count == 0)
+	if (n == 0)
 		return;
-	json_put_key(w, "paths");
+	json_put_key(w, key);
 	json_open_array(w);
-	for (size_t i = 0; i < args->only_count; i++)
-		json_put_str(w, args->only[i]);
+	for (size_t i = 0; i < n; i++)
+		json_put_str(w, v[i]);
 	json_close_array(w);
 }
 
@@ -364,6 +364,8 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 
 	json_begin(&w, out);
 	json_open_object(&w);
+	if (args->allow_setid)
+		put_bool(&w, "allow_setuid", true);
 	put_tables(r, &w);
 	lines_str(&w, "destination_root", r->dest.path);
 	lines_u64(&w, "estimated_seconds", estimate_s(r));
@@ -373,9 +375,12 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 					       : "staged_atomic_replace");
 	put_rules(&w, "include", args->includes);
 	put_moves(&w, args);
+	if (args->metadata_auto)
+		put_bool(&w, "metadata_auto", true);
 	lines_u64(&w, "needed_bytes", r->needed);
+	put_texts(&w, "owner_map", args->owner_map, args->owner_map_count);
 	put_bool(&w, "ownership_by_name", args->ownership_by_name);
-	put_only(&w, args);
+	put_texts(&w, "paths", args->only, args->only_count);
 	lines_id(&w, "snapshot_id", &r->out->snapshot_id);
 	put_bool(&w, "sparse", args->sparse);
 	put_bool(&w, "strict_metadata", args->strict_metadata);
@@ -386,6 +391,7 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 	lines_id(&w, "vault_id", &r->s->vault->repo_id);
 	lines_str(&w, "verb", restore_kind_text(args->kind));
 	lines_str(&w, "verify", restore_verify_text(args->verify));
+	restore_put_without(&w, args);
 	json_close_object(&w);
 	return json_done(&w, e);
 }

@@ -277,7 +277,7 @@ check_time(struct restore *r, const struct restore_item *item, const struct os_m
 		.why = "this file system cannot hold its time",
 	};
 
-	if (item->type == NODE_DIR ||
+	if (item->type == NODE_DIR || !restore_policy_times(r) ||
 		restore_is_link(item)) /* directories get theirs later, links have it already */
 		return;
 	if (m->mtime.s >= item->mtime.s - 2 && m->mtime.s <= item->mtime.s + 2)

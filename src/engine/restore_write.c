@@ -48,6 +48,8 @@ part_failed(void *arg, enum meta_part part, const char *xattr, int sys)
 		atomic_fetch_add(&r->owner_refused, 1);
 		return;
 	}
+	if (part == META_MODE && sys == EPERM && (d->item->st_mode & (S_ISUID | S_ISGID)) != 0)
+		t.why = "its set-user-ID or set-group-ID bit was not applied";
 	if (xattr != NULL) {
 		(void)err_set(
 			&text, E_RESTORE_META, sys, "its attribute %s was not applied", xattr);
@@ -70,7 +72,8 @@ describe(struct restore *r, const struct restore_item *item, int fd, const char 
 	struct meta_apply m = {
 		.owner = true,
 		.mode = item->type != NODE_SYMLINK,
-		.times = true,
+		.times = restore_policy_times(r),
+		.setid_with_owner = !r->args->allow_setid,
 		.xattrs = true,
 		.uid = item->uid,
 		.gid = item->gid,

@@ -297,6 +297,7 @@ struct put {
 	struct xattr_source to;
 	const struct meta_apply *m;
 	unsigned failures;
+	bool other_owner; /* it could not be given to whom it belongs */
 	void (*failed)(void *arg, enum meta_part part, const char *xattr, int sys);
 	void *arg;
 };
@@ -325,6 +326,7 @@ put_owner(struct put *p)
 		rc = os->chown(os, p->to.dir, p->to.path, p->m->uid, p->m->gid,
 			p->to.path != NULL ? AT_SYMLINK_NOFOLLOW : 0);
 	} while (rc == -EINTR);
+	p->other_owner = rc < 0;
 	note_failure(p, META_OWNER, NULL, rc);
 }
 
@@ -433,15 +435,21 @@ put_mode(struct put *p)
 {
 	const struct os *os = p->to.os;
 	mode_t mode = p->m->st_mode & 07777;
+	bool refused = p->other_owner && p->m->setid_with_owner && S_ISREG(p->m->st_mode) &&
+		       (mode & (S_ISUID | S_ISGID)) != 0;
 	int rc;
 
 	if (p->m->is_symlink)
 		return;
+	if (refused)
+		mode &= ~(mode_t)(S_ISUID | S_ISGID);
 	do {
 		rc = os->chmod(os, p->to.dir, p->to.path, mode);
 	} while (rc == -EINTR);
 	if (rc >= 0 && (mode & (S_ISUID | S_ISGID)) != 0)
 		rc = mode_took(p);
+	if (rc >= 0 && refused)
+		rc = -EPERM;
 	note_failure(p, META_MODE, NULL, rc);
 }
 

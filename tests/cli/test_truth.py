@@ -546,6 +546,8 @@ class Rows:
             self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
             self.t.row(command, 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
         for command in RESTORES:
+            self.t.row(command, 30, 5163, "into the vault", words=["latest", "--target", "vault/data/new"])
+            self.t.row(command, 2, 5162, "an owner nobody knows", words=["latest", "--target", "out", "--owner-map", "0:nobody-of-that-name"])
             self.t.row(command, 43, 3020, "a place outside of the target", words=["latest", "--target", "out", "--map", "/one=../x"])
             self.t.row(command, 49, 4551, "no snapshot as old as that", words=["latest", "--at", "1999-01-01", "--target", "out"])
         self.t.row("restore", 49, 4551, "no such run", words=["--manifest", "20200101T000000Z-00000000", "--dest", "out"])

@@ -630,7 +630,7 @@ test_sub_folder(void **state)
 	assert_int_equal(tree_entries(f->dest), 3);
 	f->args.dest = f->vault; /* must not even be looked at for what is not there */
 	f->args.snapshot = "latest:b-dir/inner";
-	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
+	expect_rc(f, fix_restore(f), E_DEST_VAULT);
 	remove_tree(f->dest);
 	f->args.dest = f->dest;
 	expect_rc(f, fix_restore(f), E_SUBPATH_ABSENT);
