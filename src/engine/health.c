@@ -273,11 +273,7 @@ health_lock_refused(const struct session *s, const char *state_dir, enum ecode r
 	recall(s, state_dir, &h);
 	count_failure(&h, s->os->wall(s->os), &why);
 	remember(s, state_dir, &h);
-	if (persists(&h))
-		return unwell(&h, &why, e);
-	err_note(e, "refused %" PRIu64 " time%s in a row by this vault's place", h.failures,
-		h.failures == 1 ? "" : "s");
-	return rc;
+	return persists(&h) ? unwell(&h, &why, e) : rc;
 }
 
 enum ecode
