@@ -5,6 +5,7 @@
 #include "cli/pick.h"
 #include "cli/units.h"
 #include "engine/catalog.h"
+#include "engine/drill_record.h"
 #include "engine/incomplete.h"
 #include "engine/ownrecord.h"
 
@@ -14,6 +15,7 @@
 struct choice { /* the snapshots to show, oldest first */
 	const struct snapshot **v;
 	size_t n;
+	struct drill_list drills; /* what was proven of them */
 };
 
 static bool
@@ -85,16 +87,24 @@ choose(struct cli *cli, const struct snapshot_list *list, struct choice *out, st
 }
 
 static enum ecode
-add_json(const struct snapshot *s, struct cli *cli, struct buf *out, struct err *e)
+add_json(const struct snapshot *s, struct cli *cli, const struct drill_list *drills,
+	struct buf *out, struct err *e)
 {
+	const struct drill_record *proof = drill_proof(drills, &s->id);
+	char time[INSTANT_TEXT_MAX] = "";
 	uint64_t lost;
 	enum ecode rc = catalog_record_open(s, out, e);
 
 	if (rc == E_OK)
 		rc = buf_printf(out, e,
-			",\"id\":\"%s\",\"short_id\":\"%s\",\"completeness\":\"%s\"}",
+			",\"id\":\"%s\",\"short_id\":\"%s\",\"completeness\":\"%s\"",
 			cli_id(cli, &s->id), cli_short(cli, &s->id),
 			completeness_text(own_completeness(s, &lost)));
+	if (rc == E_OK && proof != NULL)
+		time[instant_format(proof->started, time)] = '\0';
+	if (rc == E_OK)
+		rc = proof == NULL ? buf_add_str(out, ",\"proven\":null}", e)
+				   : buf_printf(out, e, ",\"proven\":\"%s\"}", time);
 	return rc;
 }
 
@@ -107,7 +117,7 @@ tell_json(struct cli *cli, const struct choice *c, struct err *e)
 	for (size_t i = 0; rc == E_OK && i < c->n; i++) {
 		rc = i == 0 ? E_OK : buf_add_byte(&out, ',', e);
 		if (rc == E_OK)
-			rc = add_json(c->v[i], cli, &out, e);
+			rc = add_json(c->v[i], cli, &c->drills, &out, e);
 	}
 	if (rc == E_OK)
 		rc = buf_add_str(&out, "]\n", e);
@@ -146,6 +156,13 @@ mark(enum completeness state)
 	return "?"; /* not reached: -Wswitch-enum proves the list above */
 }
 
+/* The day of the last proven restore (DV-32); "" when there was none. */
+static const char *
+proven(const struct drill_record *proof, char out[static UNIT_TEXT_MAX])
+{
+	return proof == NULL ? "" : local_text(proof->started, out);
+}
+
 static void
 tell_partial(struct cli *cli, size_t partial, size_t unknown)
 {
@@ -164,26 +181,30 @@ tell_people(struct cli *cli, const struct choice *c)
 {
 	size_t partial = 0, unknown = 0;
 	uint64_t lost;
-	char time[UNIT_TEXT_MAX], size[UNIT_TEXT_MAX];
+	char time[UNIT_TEXT_MAX], size[UNIT_TEXT_MAX], when[UNIT_TEXT_MAX];
 
 	if (c->n > 0)
-		screen_out(&cli->screen, "%-8s  %-19s  %-12s  %-10s  %12s  %-7s  %s", "ID", "Time",
-			"Host", "Tags", "Size", "State", "Paths");
+		screen_out(&cli->screen, "%-8s  %-19s  %-12s  %-10s  %12s  %-7s  %-10s  %s", "ID",
+			"Time", "Host", "Tags", "Size", "State", "Proven", "Paths");
 	for (size_t i = 0; i < c->n; i++) {
 		const struct snapshot *s = c->v[i];
 		enum completeness state = own_completeness(s, &lost);
 
 		partial += state == COMPLETENESS_PARTIAL;
 		unknown += state == COMPLETENESS_UNREADABLE;
-		screen_out(&cli->screen, "%s  %s  %-12s  %-10s  %12s  %-7s  %s",
+		screen_out(&cli->screen, "%s  %s  %-12s  %-10s  %12s  %-7s  %-10.10s  %s",
 			cli_short(cli, &s->id), local_text(s->time, time),
 			cli_shown(cli, s->hostname.p, s->hostname.len),
 			joined(cli, s->tags, s->tag_count),
 			s->has_summary ? bytes_text(s->summary.total_bytes_processed, size) : "",
-			mark(state), joined(cli, s->paths, s->path_count));
+			mark(state), proven(drill_proof(&c->drills, &s->id), when),
+			joined(cli, s->paths, s->path_count));
 	}
 	screen_out(&cli->screen, "%zu snapshot%s", c->n, c->n == 1 ? "" : "s");
 	tell_partial(cli, partial, unknown);
+	if (c->drills.unreadable > 0)
+		screen_out(&cli->screen, "%zu records of drills cannot be read, and prove nothing",
+			c->drills.unreadable);
 }
 
 /* Somebody who asks for some snapshots does not ask for what is none. */
@@ -225,10 +246,14 @@ show(struct cli *cli, struct session *s, struct err *e)
 {
 	struct snapshot_list list;
 	struct choice choice = { .n = 0 };
+	struct drill_list drills = { .n = 0 };
 	enum ecode rc = catalog_list(s, &cli->arena, &list, e);
 
 	if (rc == E_OK)
+		rc = drill_list_load(s, s->os, cli->set.state_dir, &cli->arena, &drills, e);
+	if (rc == E_OK)
 		rc = choose(cli, &list, &choice, e);
+	choice.drills = drills;
 	if (rc != E_OK && choice.n > 0 && choice.n <= cli->opt->arg_count)
 		rc = incomplete_named(s, cli->opt->args[choice.n - 1], rc, e);
 	if (rc == E_OK && cli->screen.json)

@@ -177,6 +177,23 @@ put_snapshots(struct json_out *w, const struct status_vault *v)
 }
 
 static void
+put_drills(struct json_out *w, const struct status_vault *v)
+{
+	json_put_key(w, "drills");
+	json_open_object(w);
+	put_count(w, "known", v->drills.n);
+	put_count(w, "unreadable", v->drills.unreadable);
+	put_bool(w, "drift", v->drift.old);
+	put_count(w, "snapshots_behind", v->drift.behind);
+	json_put_key(w, "last_proven");
+	if (v->drift.any)
+		drill_record_put(w, v->drift.newest);
+	else
+		json_put_null(w);
+	json_close_object(w);
+}
+
+static void
 put_incomplete(struct json_out *w, const struct incomplete_list *list)
 {
 	json_put_key(w, "incomplete");
@@ -262,6 +279,7 @@ put_vault(struct json_out *w, const struct status_page *p)
 		json_put_key(w, "repository_id");
 		json_put_id(w, &p->vault.repo_id);
 		put_snapshots(w, &p->vault);
+		put_drills(w, &p->vault);
 		put_incomplete(w, &p->vault.incomplete);
 		put_locks(w, &p->vault);
 		put_health(w, &p->vault);

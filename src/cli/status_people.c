@@ -135,6 +135,32 @@ tell_incomplete(struct cli *cli, const struct incomplete_list *list)
 			list->unreadable);
 }
 
+/* L-04: drift is told, whoever reads it decides; it is no alarm. */
+static void
+tell_proof(struct cli *cli, const struct status_vault *v)
+{
+	char time[UNIT_TEXT_MAX];
+
+	if (v->snapshot_count == 0)
+		return;
+	if (!v->drift.any)
+		screen_out(&cli->screen,
+			"  proof   no snapshot here was ever proven. Run: holdfast drill");
+	else
+		screen_out(&cli->screen,
+			"  proof   last proven restore %s, snapshot %s, %zu newer since%s",
+			local_text(v->drift.newest->started, time),
+			cli_short(cli, &v->drift.newest->snapshot_id), v->drift.behind,
+			v->drift.old ? "" : "; within 90 days and 10 snapshots");
+	if (v->drift.any && v->drift.old)
+		screen_out(&cli->screen,
+			"  drift   the proof is older than 90 days, or 10 snapshots. Run: holdfast drill");
+	if (v->drills.unreadable > 0)
+		screen_out(&cli->screen,
+			"  drills  %zu records that cannot be read prove nothing; they are left as they are",
+			v->drills.unreadable);
+}
+
 static const char *
 lock_text(const struct status_lock *lock)
 {
@@ -217,6 +243,7 @@ tell_vault(struct cli *cli, const struct status_page *p)
 		screen_out(&cli->screen,
 			"  %zu snapshot records cannot be read. Run: holdfast check",
 			v->snapshots_unreadable);
+	tell_proof(cli, v);
 	tell_incomplete(cli, &v->incomplete);
 	tell_locks(cli, v);
 	tell_health(cli, v);

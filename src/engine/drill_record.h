@@ -51,7 +51,7 @@ struct drill_list { /* newest first; memory is the arena's */
 };
 /*
  * Of the vault (s may be NULL: none) and of the state directory (may be NULL), each run once; with a session only those
- * of its vault.  refuses: E_STORE_READ, E_REPORT_READ when a place cannot be listed; E_NOMEM
+ * of its vault.  A state directory that cannot be listed counts as one unreadable record.  refuses: E_STORE_READ, E_NOMEM
  */
 enum ecode drill_list_load(struct session *s, const struct os *os, const char *state_dir,
 	struct arena *a, struct drill_list *out, struct err *e) must_check;

@@ -148,12 +148,17 @@ is_listed(const struct status_vault *v, const struct snapshot *s)
 }
 
 static enum ecode
-load_snapshots(struct session *s, struct arena *a, struct status_vault *out, struct err *e)
+load_snapshots(struct session *s, const char *state_dir, struct arena *a, struct status_vault *out,
+	struct err *e)
 {
 	struct snapshot_list list;
 	void *room;
 	enum ecode rc = catalog_list(s, a, &list, e);
 
+	if (rc == E_OK)
+		rc = drill_list_load(s, s->os, state_dir, a, &out->drills, e);
+	if (rc == E_OK)
+		drill_drift(&out->drills, &list, s->os->wall(s->os), &out->drift);
 	if (rc == E_OK)
 		rc = arena_alloc(a, (list.n + 1) * sizeof(struct snapshot *), &room, e);
 	if (rc != E_OK)
@@ -194,7 +199,7 @@ status_vault(struct session *s, const char *state_dir, struct arena *a, struct s
 	struct err *e)
 {
 	struct status_vault v = { .repo_id = s->vault->repo_id, .has_health = state_dir != NULL };
-	enum ecode rc = load_snapshots(s, a, &v, e);
+	enum ecode rc = load_snapshots(s, state_dir, a, &v, e);
 
 	if (rc == E_OK)
 		rc = incomplete_list_load(s, a, &v.incomplete, e);

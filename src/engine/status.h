@@ -5,6 +5,7 @@
 #ifndef HF_ENGINE_STATUS_H
 #define HF_ENGINE_STATUS_H
 
+#include "engine/drill_record.h"
 #include "engine/health.h"
 #include "engine/incomplete.h"
 #include "repo/lock.h"
@@ -34,6 +35,8 @@ struct status_vault { /* all memory is the arena's */
 	struct id repo_id;
 	const struct snapshot **latest; /* the newest of each host and paths, newest first */
 	size_t latest_count, snapshot_count, snapshots_unreadable;
+	struct drill_list drills;
+	struct drill_drift drift; /* how the proofs have aged */
 	struct incomplete_list incomplete;
 	struct status_lock *locks;
 	size_t lock_count, locks_unreadable;

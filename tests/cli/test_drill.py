@@ -124,6 +124,25 @@ class Drill:
         note.unlink()
         (self.work / "state/holdfast/drills/odd.json").unlink()
 
+    def told(self):
+        """DV-32: the last proven restore of each snapshot, in `snapshots` and `status`, and drift."""
+        check(self.drill()[0].returncode == 0, "the newest snapshot is proven again")
+        listed = json.loads(self.lab.run("snapshots", "--json").stdout)
+        check([s["proven"] is not None for s in listed] == [True, True], "snapshots --json says when each was proven", listed)
+        shown = self.lab.run("snapshots").stdout.decode()
+        day = listed[-1]["proven"][:10]
+        check("Proven" in shown and shown.count(day) == 4, "and so does the list for people", shown)
+        status = self.lab.run("status").stdout.decode()
+        check("last proven restore" in status and "0 newer since; within 90 days and 10 snapshots" in status and "drift" not in status,
+              "status tells the last proof", status)
+        for n in range(10):
+            (self.src / "empty").write_text(f"{n}")
+            self.lab.run("backup", str(self.src))
+        status = self.lab.run("status").stdout.decode()
+        said = json.loads(self.lab.run("status", "--json").stdout)["vault"]["drills"]
+        check("drift   the proof is older than 90 days, or 10 snapshots" in status and said["drift"] and said["snapshots_behind"] == 10,
+              "ten snapshots without a proof are drift", f"{status}\n{said}")
+
     def bad(self):
         """E-13: a bad snapshot: the evidence is kept, the exit is fixed."""
         pack = max((p for p in (self.vault / "data").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
@@ -149,7 +168,7 @@ def main():
     try:
         t = Drill(work)
         if t.prepare():
-            for part in (t.good, t.sampled, t.live, t.password, t.latest, t.history, t.bad):
+            for part in (t.good, t.sampled, t.live, t.password, t.latest, t.history, t.told, t.bad):
                 part()
     finally:
         remove(work)
