@@ -95,7 +95,8 @@ def jump(scene):
                          do=f"echo '@2038-01-19 03:14:00' > '{clock}'", env=env, also=library)
     scene.tell(f"exit {done.returncode}")
     if done.returncode == 0:
-        snapshot = lab.summary(done)["snapshot_id"]
+        snapshot, ended = (lab.summary(done)[key] for key in ("snapshot_id", "backup_end"))
+        scene.need(ended.startswith("2038"), "the run saw the jump", ended)
         scene.known[snapshot] = ("new", describe(scene.work / "new"))
         shown = [s for s in json.loads(scene.run("snapshots", "--json").stdout) if s["id"] == snapshot]
         scene.tell(f"time of the snapshot: {shown[0]['time'] if shown else '-'}")
