@@ -647,7 +647,6 @@ def unreadable(lab, before):
           what     backup of src into theirs/vault
           why      open ID64-tmp-NUMBER: Permission denied (EACCES)
           evidence while writing to theirs/vault
-                   refused 1 time in a row by this vault's place
                    run RUN, journal TOP/their-state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Make the vault writable.
                    2. To look inside without a lock, add --no-lock.
@@ -721,7 +720,6 @@ def on_small_disk(lab, small):
           what     backup of large into small/vault
           why      open ID64-tmp-NUMBER: Read-only file system (EROFS)
           evidence while writing to small/vault
-                   refused 1 time in a row by this vault's place
                    run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Make the vault writable.
                    2. To look inside without a lock, add --no-lock.
