@@ -141,7 +141,7 @@ loop(struct fault_plan plan)
 	char stage[400];
 
 	(void)snprintf(stage, sizeof(stage), "%s.holdfast_stage", f.dest);
-	for (plan.nth = 1; plan.nth < CALLS_MAX; plan.nth++) {
+	for (plan.nth = 1; plan.nth < CALLS_MAX; plan.nth += fault_stride()) {
 		enum ecode rc = run("first", plan);
 		bool fired = faults.fired > 0;
 

@@ -436,7 +436,7 @@ fault_loop(struct fix *f, struct fault_plan plan)
 	char stage[400];
 
 	(void)snprintf(stage, sizeof(stage), "%s.holdfast_stage", f->dest);
-	for (plan.nth = 1; plan.nth < CALLS_MAX; plan.nth++) {
+	for (plan.nth = 1; plan.nth < CALLS_MAX; plan.nth += fault_stride()) {
 		enum ecode rc = run_with(f, plan);
 
 		assert_int_equal(faults.open_fds, 0);

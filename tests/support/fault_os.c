@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NS_PER_S UINT64_C(1000000000)
@@ -789,4 +790,13 @@ fault_os_print_log(struct fault_os *f)
 			(void)fprintf(stderr, "# %s\n", line);
 	}
 	(void)pthread_mutex_unlock(&f->lock);
+}
+
+unsigned long
+fault_stride(void)
+{
+	const char *text = getenv("HOLDFAST_FAULT_STRIDE");
+	unsigned long stride = text == NULL ? 1 : strtoul(text, NULL, 10);
+
+	return stride == 0 ? 1 : stride;
 }

@@ -125,6 +125,8 @@ void fault_os_init(struct fault_os *f, const struct os *under);
 void fault_os_done(struct fault_os *f);
 /* Count from zero with another plan; clocks, random state and balances stay. */
 void fault_os_plan(struct fault_os *f, struct fault_plan plan);
+/* HOLDFAST_FAULT_STRIDE: loops over the n-th call take only every so-manieth, in builds many times slower.  1 unless told. */
+unsigned long fault_stride(void);
 /* Could this slot give this errno?  What the plan's eligibility means. */
 bool fault_eligible(enum fault_slot slot, int error);
 const char *fault_slot_name(enum fault_slot slot);
