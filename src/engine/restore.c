@@ -313,9 +313,11 @@ look(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = restore_locate(r, e);
 	if (rc == E_OK)
-		tell_totals(r);
-	if (rc == E_OK)
 		rc = restore_live_compare(r, e);
+	if (rc == E_OK && r->unresolved == 0)
+		rc = restore_relocate(r, e);
+	if (rc == E_OK)
+		tell_totals(r);
 	if (rc == E_OK)
 		tell_conflicts(r);
 	return rc == E_OK ? artifacts_approved(r, e) : rc;
@@ -428,7 +430,13 @@ stage_and_verify(struct restore *r, struct err *e)
 	rc = r->args->verify == VERIFY_NONE ? E_OK : restore_verify(r, e);
 	rc = recorded(rc, artifacts_verified, r, e);
 	if (rc == E_OK)
+		rc = restore_keep_copy(r, e);
+	if (rc == E_OK && r->args->verify != VERIFY_NONE)
+		rc = restore_keep_compare(r, e);
+	if (rc == E_OK)
 		rc = restore_finish(r, e);
+	if (rc == E_OK)
+		rc = restore_keep_finish(r, e);
 	if (rc == E_OK && r->args->strict_metadata)
 		rc = judge_stage(r, e);
 	return restore_stage_refusal(rc, e);

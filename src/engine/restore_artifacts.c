@@ -112,7 +112,8 @@ choose_place(struct restore *r, struct err *e)
 	bool refused = r->unresolved > 0 && !args->dry_run;
 	/* in place nothing moves as a whole: the records are where they belong from the beginning */
 	bool at_dest = args->dry_run || args->kind == RESTORE_IN_PLACE;
-	bool taken = snapshot_has_own(r) || (at_dest && r->dest.records == RECORDS_FOREIGN);
+	bool taken = snapshot_has_own(r) ||
+		     ((at_dest || restore_keeps(r)) && r->dest.records == RECORDS_FOREIGN);
 	enum ecode rc;
 
 	if (dir == NULL && taken)

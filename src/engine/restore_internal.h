@@ -229,9 +229,10 @@ struct restore {
 	struct restore_extra_live *only_live;
 	pthread_mutex_t live_lock; /* over only_live */
 	_Atomic uint64_t fresh, identical, differing, only_live_count, unresolved;
-	uint64_t needed; /* bytes at the destination */
-	struct id tree;  /* of the snapshot, or its part */
-	const char *sub; /* the part; NULL: all of it */
+	struct restore_keep_dir *keep_dirs; /* the last one; parents before */
+	uint64_t needed;                    /* bytes at the destination */
+	struct id tree;                     /* of the snapshot, or its part */
+	const char *sub;                    /* the part; NULL: all of it */
 	struct restore_artifacts art;
 };
 
@@ -305,6 +306,8 @@ enum ecode restore_map(struct restore *r, struct err *e) must_check;
 /* ---- restore_locate.c ---- */
 /* Order directories, find hard links, locate every blob, check sizes, count, and compare with the space there is. */
 enum ecode restore_locate(struct restore *r, struct err *e) must_check;
+/* Once it is decided what stays: the plan without it, and the space for all of it. */
+enum ecode restore_relocate(struct restore *r, struct err *e) must_check;
 bool restore_is_link(const struct restore_item *item); /* a second or later name */
 
 /* ---- restore_dest.c ---- */
@@ -329,6 +332,18 @@ enum ecode restore_swap(struct restore *r, struct err *e) must_check;
 
 /* The name of a tree replaced by a run; false when the run's name leaves no room. */
 bool restore_previous_name(const char *base, const char *run_id, char *out, size_t size);
+
+/* ---- restore_keep.c: what stays of the live tree in a merge (C-02) ---- */
+struct restore_keep_dir;
+/* Something of the live tree becomes part of the new one. */
+bool restore_keeps(const struct restore *r);
+/* A directory that both have: it keeps the metadata it has. */
+bool restore_dir_stays(const struct restore *r, const struct restore_item *dir);
+enum ecode restore_keep_measure(
+	struct restore *r, uint64_t *bytes, uint64_t *entries, struct err *e) must_check;
+enum ecode restore_keep_copy(struct restore *r, struct err *e) must_check;
+enum ecode restore_keep_compare(struct restore *r, struct err *e) must_check;
+enum ecode restore_keep_finish(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_left.c: what earlier runs left beside the destination ---- */
 #define PATH_TEXT_SHOWN 1024 /* of each path in a sentence */

@@ -167,6 +167,15 @@ restore_differs(const struct restore *r, const struct restore_item *item)
 	return (item->live & bits) != 0;
 }
 
+/* Nothing that is there is replaced or moved by an add-only: what rules would is a conflict. */
+static enum conflict_rule
+bounded(const struct restore *r, enum conflict_rule rule)
+{
+	return restore_keeps(r) && r->args->tree == TREE_ADD_ONLY && rule != CONFLICT_LIVE
+		       ? CONFLICT_REFUSE
+		       : rule;
+}
+
 static enum ecode
 decide(struct looking *l, struct restore_item *item, const struct os_meta *m, struct err *e)
 {
@@ -188,7 +197,7 @@ decide(struct looking *l, struct restore_item *item, const struct os_meta *m, st
 		rule = r->args->ask == NULL
 			       ? CONFLICT_REFUSE
 			       : r->args->ask(r->args->ask_arg, (const char *)l->w->path.p);
-	item->decision = (uint8_t)settle(rule, item, m);
+	item->decision = (uint8_t)bounded(r, settle(rule, item, m));
 	if (item->decision == CONFLICT_REFUSE)
 		atomic_fetch_add(&r->unresolved, 1);
 	return E_OK;
@@ -204,8 +213,11 @@ only_live(struct looking *l, const struct walk_entry *entry, struct err *e)
 	enum ecode rc;
 	void *p;
 
-	if (l->d->parent == NULL && (strcmp(entry->name, ARTIFACTS_DIR) == 0 ||
-					    strcmp(entry->name, RESTORE_STAGE_INSIDE) == 0))
+	if (l->d->parent == NULL && r->args->kind == RESTORE_IN_PLACE &&
+		strcmp(entry->name, RESTORE_STAGE_INSIDE) == 0)
+		return E_OK;
+	if (l->d->parent == NULL && strcmp(entry->name, ARTIFACTS_DIR) == 0 &&
+		!(restore_keeps(r) && r->dest.records == RECORDS_FOREIGN))
 		return E_OK; /* D-6: judged by the look at the destination */
 	rc = arena_alloc(&l->w->plan, sizeof(*x), &p, e);
 	if (rc != E_OK)

@@ -138,7 +138,8 @@ find_links(struct restore *r, struct err *e)
 
 		invariant(d != NULL); /* order_dirs filled every place */
 		for (size_t k = 0; rc == E_OK && k < d->count; k++)
-			if (d->items[k].extra != NULL && d->items[k].extra->inode != 0)
+			if (d->items[k].extra != NULL && d->items[k].extra->inode != 0 &&
+				!d->items[k].skipped)
 				rc = link_item(r, &seen, &d->items[k], e);
 	}
 	return rc;
@@ -150,7 +151,7 @@ find_links(struct restore *r, struct err *e)
 static bool
 has_blobs(const struct restore_item *item)
 {
-	return item->type == NODE_FILE && !restore_is_link(item);
+	return item->type == NODE_FILE && !item->skipped && !restore_is_link(item);
 }
 
 static enum ecode
@@ -234,6 +235,8 @@ locate_file(struct restore *r, struct restore_item *item, uint64_t *need)
 static void
 count_item(struct restore *r, const struct restore_item *item)
 {
+	if (item->skipped && item->type != NODE_DIR)
+		return; /* what is there stays */
 	switch (item->type) {
 	case NODE_FILE:
 		r->planned.files++;
@@ -332,5 +335,71 @@ restore_locate(struct restore *r, struct err *e)
 		return err_set(e, E_NOTHING_MATCHED, 0,
 			"the patterns given leave no path of snapshot %s", r->args->snapshot);
 	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
-	return check_space(r, need, e);
+	return restore_keeps(r) ? E_OK : check_space(r, need, e);
+}
+
+/* ---- the plan without what stays ---- */
+
+/* Parents before children: below what is not taken nothing is. */
+static void
+take_out(struct restore_dir *d)
+{
+	for (size_t k = 0; k < d->count; k++) {
+		struct restore_item *item = &d->items[k];
+		bool stays = (item->live & LIVE_THERE) != 0 && item->decision == CONFLICT_LIVE;
+
+		if (item->type != NODE_DIR)
+			item->skipped = stays;
+		else if (!d->wanted || (stays && (item->live & LIVE_TYPE) != 0))
+			item->to.child->wanted = false;
+	}
+}
+
+static void
+forget_places(struct restore *r)
+{
+	for (size_t i = 0; i < r->link_count; i++) {
+		r->links[i]->to.link_to->extra->names = 1;
+		r->links[i]->to.link_to = NULL;
+	}
+	r->link_count = 0;
+	free(r->links);
+	r->links = NULL;
+	free(r->uses);
+	r->uses = NULL;
+	r->use_count = 0;
+	free(r->dirs);
+	r->dirs = NULL;
+	r->planned = (struct restore_counts){ 0 };
+}
+
+enum ecode
+restore_relocate(struct restore *r, struct err *e)
+{
+	uint64_t need = 0, bytes = 0, entries = 0;
+	enum ecode rc;
+
+	if (!restore_keeps(r))
+		return E_OK;
+	for (size_t i = 0; i < r->dir_count; i++)
+		take_out(r->dirs[i]);
+	forget_places(r);
+	rc = order_dirs(r, e);
+	if (rc == E_OK)
+		rc = find_links(r, e);
+	if (rc == E_OK)
+		rc = count_uses(r, e);
+	if (rc == E_OK)
+		rc = locate_all(r, &need, e);
+	if (rc == E_OK)
+		rc = restore_keep_measure(r, &bytes, &entries, e);
+	if (rc != E_OK)
+		return rc;
+	if (r->use_count > 1)
+		qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
+	if (entries > r->space.free_inodes)
+		return err_set(e, E_DEST_SPACE, 0,
+			"%" PRIu64 " inodes are needed for what stays, %" PRIu64 " are free",
+			entries, r->space.free_inodes);
+	return check_space(r, need + bytes, e);
 }

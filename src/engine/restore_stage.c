@@ -326,7 +326,8 @@ finish_dir_task(struct flow_task *task, unsigned worker, struct err *e)
 		rc = set_late_modes(r, d, fd, e);
 	if (rc != E_OK || d->parent == NULL)
 		return rc; /* the root gets its rights when it is promoted */
-	if (d->fate != FATE_THERE || r->args->kind != RESTORE_IN_PLACE)
+	if (!restore_dir_stays(r, d->self) &&
+		(d->fate != FATE_THERE || r->args->kind != RESTORE_IN_PLACE))
 		restore_describe(
 			r, d->self, fd, NULL); /* else it is not this one that will be there */
 	if (atomic_fetch_sub(&d->parent->pending, 1) == 1)

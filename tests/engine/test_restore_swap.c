@@ -622,6 +622,261 @@ test_undo_every_call_refused(void **state)
 	undo_loop(true, true);
 }
 
+/* ---- merge and add-only: what is there stays (C-02, X-01) ---- */
+
+static char at[700];
+
+static const char *
+below(const char *dir, const char *name)
+{
+	assert_true(snprintf(at, sizeof(at), "%s/%s", dir, name) < (int)sizeof(at));
+	return at;
+}
+
+static void
+expect_text(const char *path, const char *text)
+{
+	char got[64] = "";
+	FILE *file = fopen(path, "re");
+
+	assert_non_null(file);
+	assert_int_equal(fread(got, 1, sizeof(got) - 1, file), strlen(text));
+	(void)fclose(file);
+	assert_string_equal(got, text);
+}
+
+static enum ecode
+with_rule(enum conflict_rule rule)
+{
+	struct rules *globs = NULL;
+	enum ecode rc;
+
+	assert_int_equal(rules_open(&globs, &f.e), E_OK);
+	assert_int_equal(rules_add(globs, "*", false, &f.e), E_OK);
+	f.args.choices = globs;
+	f.args.choice_rules = &rule;
+	rc = fix_restore(&f);
+	f.args.choices = NULL;
+	f.args.choice_rules = NULL;
+	rules_close(&globs);
+	return rc;
+}
+
+/* More kinds than the live tree has by itself. */
+static void
+enrich_live(void)
+{
+	char a[500], b[500];
+	int fd;
+
+	(void)snprintf(a, sizeof(a), "%s/linked-1", f.dest);
+	(void)snprintf(b, sizeof(b), "%s/mine/linked-2", f.dest);
+	put(f.dest, "linked-1", "one inode");
+	assert_int_equal(link(a, b), 0);
+	assert_int_equal(symlink("unrelated", below(f.dest, "pointer")), 0);
+	assert_int_equal(mkfifo(below(f.dest, "queue"), 0640), 0);
+	fd = open(below(f.dest, "holes"), O_CREAT | O_WRONLY | O_CLOEXEC, 0604);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "end", 3, 5 << 20), 3);
+	assert_int_equal(close(fd), 0);
+	set_time(below(f.dest, "holes"));
+	assert_int_equal(chmod(below(f.dest, "mine"), 0500), 0);
+	set_time(f.dest);
+}
+
+static void
+test_x01_add_only_leaves_what_is_there(void **state)
+{
+	char why[512], before[400];
+	struct stat st;
+
+	(void)state;
+	remove_tree(below(f.dest, "twin-a"));
+	enrich_live();
+	(void)snprintf(before, sizeof(before), "%s/before", f.dir);
+	remove_tree(before);
+	f.args.tree = TREE_ADD_ONLY;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	expect_text(below(f.dest, "unrelated"), "precious");
+	expect_text(below(f.dest, "mine/deep"), "also precious");
+	expect_text(below(f.dest, "dir/small"), "small");
+	expect_text(below(f.dest, "twin-a"), "small");
+	assert_int_equal(stat(below(f.dest, "holes"), &st), 0);
+	assert_true(st.st_blocks < 1000);
+	assert_int_equal(stat(below(f.dest, "mine"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0500);
+	/* what was there is there, and in the tree that is kept, alike in everything */
+	for (const char *const *name =
+			(const char *const[]){ "dir", "parts", "twin-a", "twin-b", NULL };
+		*name != NULL; name++)
+		remove_tree(below(f.dest, *name));
+	set_time(f.dest);
+	if (!trees_equal(
+		    f.result.previous, f.dest, COMPARE_ALL | COMPARE_ROOT_META, why, sizeof(why)))
+		fail_msg("%s", why);
+}
+
+static void
+test_a_difference_refuses_by_default(void **state)
+{
+	enum restore_tree trees[2] = { TREE_MERGE, TREE_ADD_ONLY };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		f.args.tree = trees[i];
+		expect_rc(&f, fix_restore(&f), E_RESTORE_CONFLICT);
+		assert_int_equal(f.result.unresolved, 1);
+		assert_true(is_old(f.dest));
+		assert_int_equal(tree_entries(f.out), tree_entries(f.dest) + 1);
+	}
+	expect_rc(&f, with_rule(CONFLICT_SNAPSHOT),
+		E_RESTORE_CONFLICT); /* add-only replaces nothing */
+	assert_true(is_old(f.dest));
+}
+
+static void
+test_merge_rules(void **state)
+{
+	static const struct {
+		enum conflict_rule rule;
+		const char *text;
+	} rules[] = { { CONFLICT_SNAPSHOT, "small" }, { CONFLICT_LIVE, "edited since" },
+		{ CONFLICT_LARGER, "edited since" }, { CONFLICT_NEWER, "small" },
+		{ CONFLICT_KEEP_BOTH, "small" } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		(void)each(NULL);
+		f.args.tree = TREE_MERGE;
+		expect_rc(&f, with_rule(rules[i].rule), E_OK);
+		expect_text(below(f.dest, "twin-a"), rules[i].text);
+		expect_text(below(f.dest, "twin-b"), "small");
+		expect_text(below(f.dest, "unrelated"), "precious");
+		assert_true(is_old(previous));
+		if (rules[i].rule == CONFLICT_KEEP_BOTH)
+			expect_text(below(f.dest, "twin-a.live-" RUN_ID), "edited since");
+		else
+			assert_false(exists(below(f.dest, "twin-a.live-" RUN_ID)));
+	}
+}
+
+static void
+test_merge_again_changes_nothing(void **state)
+{
+	char why[512];
+
+	(void)state;
+	f.args.tree = TREE_MERGE;
+	expect_rc(&f, with_rule(CONFLICT_SNAPSHOT), E_OK);
+	f.args.run_id = "20261121T000000Z-00000002";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	assert_int_equal(f.result.differing, 0);
+	if (!trees_equal(
+		    f.result.previous, f.dest, COMPARE_ALL | COMPARE_ROOT_META, why, sizeof(why)))
+		fail_msg("%s", why);
+}
+
+/* A directory where the snapshot has a file, and the other way round. */
+static void
+test_merge_of_other_types(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		(void)each(NULL);
+		f.args.tree = TREE_MERGE;
+		remove_tree(below(f.dest, "twin-a"));
+		make_dir(below(f.dest, "twin-a"));
+		put(at, "inside", "kept");
+		put(f.dest, "dir", "a file");
+		expect_rc(&f,
+			with_rule(i == 0   ? CONFLICT_SNAPSHOT
+				  : i == 1 ? CONFLICT_LIVE
+					   : CONFLICT_KEEP_BOTH),
+			E_OK);
+		if (i == 1) {
+			expect_text(below(f.dest, "twin-a/inside"), "kept");
+			expect_text(below(f.dest, "dir"), "a file");
+		} else {
+			expect_text(below(f.dest, "twin-a"), "small");
+			expect_text(below(f.dest, "dir/small"), "small");
+		}
+		if (i == 2) {
+			expect_text(below(f.dest, "twin-a.live-" RUN_ID "/inside"), "kept");
+			expect_text(below(f.dest, "dir.live-" RUN_ID), "a file");
+		}
+	}
+}
+
+/* Somebody writes to a file between the two looks at it. */
+static unsigned fchmods;
+
+static int
+chmod_and_write(const struct os *os, int dir, const char *path, mode_t mode)
+{
+	const struct os *real = os_posix();
+
+	(void)os;
+	if (path == NULL && mode == 0604 && fchmods++ == 0)
+		put(f.dest, "unrelated", "and now something longer");
+	return real->chmod(real, dir, path, mode);
+}
+
+static void
+test_a_live_change_refuses(void **state)
+{
+	struct os busy = *os_posix();
+
+	(void)state;
+	busy.chmod = chmod_and_write;
+	fchmods = 0;
+	assert_int_equal(chmod(below(f.dest, "unrelated"), 0604), 0);
+	f.args.tree = TREE_MERGE;
+	f.os = &busy;
+	f.threads = 1;
+	expect_rc(&f, with_rule(CONFLICT_SNAPSHOT), E_LIVE_CHANGED);
+	assert_false(f.result.promoted);
+	expect_text(below(f.dest, "unrelated"), "and now something longer");
+	assert_false(exists(previous));
+}
+
+static void
+test_merge_every_call_refused(void **state)
+{
+	struct rules *globs = NULL;
+	enum conflict_rule rule = CONFLICT_LIVE;
+	unsigned long nth;
+
+	(void)state;
+	assert_int_equal(rules_open(&globs, &f.e), E_OK);
+	assert_int_equal(rules_add(globs, "*", false, &f.e), E_OK);
+	for (nth = 1; nth < CALLS_MAX; nth++) {
+		enum ecode rc;
+
+		(void)each(NULL);
+		f.args.tree = TREE_MERGE;
+		f.args.choices = globs;
+		f.args.choice_rules = &rule;
+		rc = run_with((struct fault_plan){ .nth = nth, .error = EIO });
+		assert_int_equal(faults.open_fds, 0);
+		if (rc == E_OK || f.result.promoted) {
+			assert_true(is_old(f.result.previous));
+			if (f.result.metadata_problems == 0) {
+				expect_text(below(f.dest, "twin-a"), "edited since");
+				expect_text(below(f.dest, "mine/deep"), "also precious");
+				expect_text(below(f.dest, "dir/small"), "small");
+			}
+		} else {
+			assert_true(is_old(f.dest));
+		}
+		if (faults.fired == 0)
+			break;
+	}
+	f.args.choices = NULL;
+	f.args.choice_rules = NULL;
+	rules_close(&globs);
+	assert_in_range(nth, 100, CALLS_MAX - 1);
+}
+
 int
 main(void)
 {
@@ -647,6 +902,13 @@ main(void)
 		cmocka_unit_test_setup(test_look_back_between_two_renames, each),
 		cmocka_unit_test_setup(test_undo_puts_the_newest_back, each),
 		cmocka_unit_test_setup(test_undo_every_call_refused, each),
+		cmocka_unit_test_setup(test_x01_add_only_leaves_what_is_there, each),
+		cmocka_unit_test_setup(test_a_difference_refuses_by_default, each),
+		cmocka_unit_test_setup(test_merge_rules, each),
+		cmocka_unit_test_setup(test_merge_again_changes_nothing, each),
+		cmocka_unit_test_setup(test_merge_of_other_types, each),
+		cmocka_unit_test_setup(test_a_live_change_refuses, each),
+		cmocka_unit_test_setup(test_merge_every_call_refused, each),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
