@@ -464,6 +464,9 @@ class Rows:
         finally:
             subprocess.run(["umount", str(small)], check=True)
 
+    def forget_health(self):
+        shutil.rmtree(self.work / "state/holdfast/vaults", ignore_errors=True)
+
     def on_small(self, small):
         self.v.copy("small/vault")
         there, new = ({"HOLDFAST_REPOSITORY": str(small / name)} for name in ("vault", "new"))
@@ -481,9 +484,10 @@ class Rows:
         (small / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         # the vaults here are copies of one: what the others failed at before counts as this one's, and the third time is SEV-1
-        shutil.rmtree(self.work / "state/holdfast/vaults", ignore_errors=True)
+        self.forget_health()
         self.everywhere(LOCKS, 32, 4008, "the vault may only be read", env=there)
         self.t.row("init", 32, 4008, "the file system may only be read", env=new)
+        self.forget_health()
         self.t.row("preflight", 32, 5020, "the vault may only be read", env=there)
         subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
         self.v.locked(small / "vault")
