@@ -405,7 +405,8 @@ load_state(struct loading *l, const struct os *os, const char *state_dir, struct
 		rc = walk_dir(os, dir.fd, path, &a, &list, &why);
 	if (rc == E_NOMEM)
 		return err_set(e, rc, 0, "%s", why.detail);
-	if (rc != E_OK) { /* what cannot be read proves nothing; a list of snapshots goes on without it */
+	if (rc !=
+		E_OK) { /* what cannot be read proves nothing; a list of snapshots goes on without it */
 		tell_unreadable(l, path, &why);
 		return E_OK;
 	}
