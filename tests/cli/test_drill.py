@@ -7,11 +7,13 @@ import json
 import os
 import pathlib
 import random
+import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import sealing  # noqa: E402
-from lab import Lab, check, finish, place, remove, summary, text  # noqa: E402
+from lab import Lab, check, finish, place, remove, skip, summary, text  # noqa: E402
 
 
 def census(place_):
@@ -68,6 +70,18 @@ class Drill:
         check(self.lab.run("check").returncode == 0, "check does not mind the records")
         entries = self.lab.run("audit", "show", "--json").stdout.decode()
         check('"command":"drill"' in entries and self.lab.run("audit", "verify").returncode == 0, "the audit log has the drill", entries[-500:])
+
+    def restic(self):
+        """restic passes the records over, and leaves them."""
+        if shutil.which("restic") is None:
+            skip("restic does not mind the records", "there is no restic")
+            return
+        notes = sorted(p.name for p in self.vault.glob(".drill-*"))
+        env = {**self.lab.env, "RESTIC_REPOSITORY": str(self.vault), "RESTIC_PASSWORD": self.lab.env["HOLDFAST_PASSWORD"]}
+        for words in (["check"], ["prune"]):
+            done = subprocess.run(["restic", "--no-cache", *words], env=env, capture_output=True)
+            check(done.returncode == 0 and notes == sorted(p.name for p in self.vault.glob(".drill-*")) and notes,
+                  f"restic {words[0]} does not mind the records", text(done))
 
     def sampled(self):
         done, said = self.drill("--sample", "files 5")
@@ -168,7 +182,7 @@ def main():
     try:
         t = Drill(work)
         if t.prepare():
-            for part in (t.good, t.sampled, t.live, t.password, t.latest, t.history, t.told, t.bad):
+            for part in (t.good, t.restic, t.sampled, t.live, t.password, t.latest, t.history, t.told, t.bad):
                 part()
     finally:
         remove(work)
