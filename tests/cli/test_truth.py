@@ -32,16 +32,19 @@ DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 # How each command is called when all is well, in a vault named by HOLDFAST_REPOSITORY.  A command without words here has no rows.
 WORDS = {
     "init": [], "backup": ["src"], "preflight": ["src"], "snapshots": [], "ls": ["latest"], "restore": ["latest", "--target", "out"], "restore-swap": ["latest", "--target", "out"],
+    "restore-in-place": ["latest", "--target", "live"], "restore-undo": [],
     "check": [], "verify": ["latest"], "drill history": [], "drill": ["latest"],
     "key list": [], "key add": ["--new-password-file", "second"], "key passwd": ["--new-password-file", "second"],
     "key remove": ["0123abcd"], "unlock": [], "cat": ["config"], "runs": [], "status": [], "audit verify": [], "audit show": [],
     "help": [], "version": [],
 }
-OFFLINE = ("runs", "status", "audit verify", "audit show", "help", "version")  # these open no vault, or do without (status)
+OFFLINE = ("runs", "status", "audit verify", "audit show", "help", "version", "restore-undo")  # these open no vault, or do without (status)
 OPENS = [name for name in WORDS if name not in (*OFFLINE, "init")]
 LOCKS = [name for name in OPENS if name not in ("unlock", "preflight")]
 WRITES = ("init", "backup", "key add", "key passwd", "key remove", "unlock")  # these refuse to begin without their run folder
-RESTORES = ("restore", "restore-swap")
+RESTORES = ("restore", "restore-swap", "restore-in-place")
+INTO = {"restore": "out", "restore-swap": "out", "restore-in-place": "live"}  # where each may restore to
+
 OUTPUT = 7012
 FILE_LIMIT = 10  # bytes a process may write to a file: not even a lock fits
 CHEAP_N = 1024  # of scrypt; init takes 32768
@@ -335,8 +338,10 @@ class Rows:
 
     def renew(self):
         self.v.copy()
-        for name in ("out", "new", "state-of-others"):
+        for name in ("out", "new", "state-of-others", "live", "live.holdfast_stage"):
             remove(self.work / name)
+        (self.work / "live/src").mkdir(parents=True)
+        (self.work / "live/src/file").write_text("what was there before")
 
     def renew_and_lock(self):
         self.renew()
@@ -423,7 +428,7 @@ class Rows:
         self.with_vault(self.v.half_key, OPENS, 23, 4511, "a truncated key file")
         self.with_vault(self.v.odd_config, [*OPENS, "init"], 22, 4004, "a config that cannot be read")
         self.with_vault(self.v.locked, LOCKS, 11, 4560, "a lock of another machine")
-        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "restore-swap", "check", "verify"], 33, 4530, "an index that cannot be used")
+        self.with_vault(self.v.bad_index, ["backup", "preflight", "ls", "restore", "restore-swap", "restore-in-place", "check", "verify"], 33, 4530, "an index that cannot be used")
         self.t.row("cat", 33, 4530, "an index that cannot be used", words=["blob", "0" * 64])
 
     def limits(self):
@@ -472,7 +477,9 @@ class Rows:
         there, new = ({"HOLDFAST_REPOSITORY": str(small / name)} for name in ("vault", "new"))
         self.renew()
         for command in RESTORES:
-            self.t.row(command, 35, 5102, "onto a mount point", words=["latest", "--target", small])
+            where = "/" if command == "restore-in-place" else small  # in place a mount point will do, the root will not
+            self.t.row(command, 35, 5102, "onto a mount point", words=["latest", "--target", where])
+        to_undo = self.safety_set(small / "home")
         with contextlib.suppress(OSError), open(small / "fill", "wb", buffering=0) as fill:
             while True:
                 fill.write(bytes(4096))
@@ -480,7 +487,9 @@ class Rows:
         self.t.row("init", 34, 4005, "the file system is full", env=new)
         self.t.row("preflight", 34, 4005, "the vault's file system is full", env=there)
         for command in RESTORES:
-            self.t.row(command, 34, 5103, "the destination is full", words=["latest", "--target", small / "out"])
+            where = small / ("home" if command == "restore-in-place" else "out")
+            self.t.row(command, 34, 5103, "the destination is full", words=["latest", "--target", where])
+        self.t.row("restore-undo", 21, 5139, "the destination is full", words=[to_undo])
         (small / "fill").unlink()
         subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
         # the vaults here are copies of one: what the others failed at before counts as this one's, and the third time is SEV-1
@@ -548,14 +557,14 @@ class Rows:
         (full / "mine").write_text("precious")
         self.t.row("restore", 30, 5100, "a destination with content", words=["latest", "--target", full])
         self.t.row("restore-swap", 30, 5101, "a file at the destination", words=["latest", "--target", full / "mine"])
-        for command in RESTORES:
-            self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", "out"])
-            self.t.row(command, 49, 5109, "no such folder", words=["latest:none", "--target", "out"])
-        for command in RESTORES:
+        for command, into in INTO.items():
+            self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", into])
+            self.t.row(command, 49, 5109, "no such folder", words=["latest:none", "--target", into])
+        for command, into in INTO.items():
             self.t.row(command, 30, 5163, "into the vault", words=["latest", "--target", "vault/data/new"])
-            self.t.row(command, 2, 5162, "an owner nobody knows", words=["latest", "--target", "out", "--owner-map", "0:nobody-of-that-name"])
-            self.t.row(command, 43, 3020, "a place outside of the target", words=["latest", "--target", "out", "--map", "/one=../x"])
-            self.t.row(command, 49, 4551, "no snapshot as old as that", words=["latest", "--at", "1999-01-01", "--target", "out"])
+            self.t.row(command, 2, 5162, "an owner nobody knows", words=["latest", "--target", into, "--owner-map", "0:nobody-of-that-name"])
+            self.t.row(command, 43, 3020, "a place outside of the target", words=["latest", "--target", into, "--map", "/one=../x"])
+            self.t.row(command, 49, 4551, "no snapshot as old as that", words=["latest", "--at", "1999-01-01", "--target", into])
         self.t.row("restore", 49, 4551, "no such run", words=["--manifest", "20200101T000000Z-00000000", "--dest", "out"])
         (self.work / "list").write_text("/nowhere\n")
         self.t.row("restore", 49, 5161, "a list with a path that is not there", words=["latest", "--target", "out", "--files-from", "list"])
@@ -567,13 +576,42 @@ class Rows:
         for command in RESTORES:
             self.t.row(command, 43, 3020, "a name that would leave its place")
 
+    def safety_set(self, where):
+        """The name of a set that a restore in place made of what is in `where`."""
+        (where / "src").mkdir(parents=True)
+        (where / "src/file").write_bytes(bytes(500_000))
+        done = self.t.once("restore-in-place", ["latest", "--target", where, "--json"], {})
+        found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+        check(found.get("safety_set"), "a safety set", text_of(done))
+        return pathlib.Path(found.get("safety_set") or "none").name
+
+    def of_in_place(self):
+        self.renew()
+        self.t.row("restore-in-place", 30, 5133, "no directory to restore in", words=["latest", "--target", "nowhere"])
+        self.t.row("restore-in-place", 41, 5134, "no safety copy, and no confirmation", words=["latest", "--target", "live", "--no-pre-restore-backup"])
+        self.t.row("restore-in-place", 25, 5130, "no place for the safety set", env={"XDG_DATA_HOME": "/dev/null/x"}, reset=self.renew)
+        self.t.row("restore-undo", 49, 5135, "no such set", words=["2001-01-01_000000"])
+        made = self.safety_set(self.work / "there")
+        self.t.row("restore-undo", 25, 5130, "the safety set of what is there cannot be written", words=[made], file_limit=FILE_LIMIT,
+                   env={"XDG_STATE_HOME": None, "HOME": None, "XDG_DATA_HOME": str(self.work / ".local/share")})
+        (self.work / "there").rename(self.work / "elsewhere")
+        self.t.row("restore-undo", 30, 5133, "its destination is gone", words=[made])
+        copy = next(p for p in (self.work / ".local/share/holdfast/restore-backups" / made).rglob("file"))
+        copy.write_bytes(b"something else")
+        (self.work / "elsewhere").rename(self.work / "there")
+        self.t.row("restore-undo", 23, 5137, "a damaged copy", words=[made])
+        for command in ("restore-in-place", "restore-undo"):
+            self.t.skip([(command, 38)], "only a race with another program changes a path in the moment before it is replaced")
+        self.t.skip([("restore-undo", 35)], "it needs a file system that cannot exchange two names")
+
     def of_others(self):
         self.renew()
         unfinished = "20260102T030405Z-0badcafe"  # a run, and no snapshot (D-4, DV-08)
         (self.work / "vault" / f".incomplete-{unfinished}").write_bytes(b"sealed")
         for command, words in {"backup": ["src", "--parent", unfinished], "preflight": ["src", "--parent", unfinished], "snapshots": [unfinished], "ls": [unfinished + ":/src"],
                                "restore": [".incomplete-" + unfinished, "--target", "out"],
-                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"], "verify": [unfinished], "drill": [unfinished], "cat": ["snapshot", unfinished]}.items():
+                               "restore-swap": [".incomplete-" + unfinished, "--target", "out"],
+                               "restore-in-place": [".incomplete-" + unfinished, "--target", "live"], "verify": [unfinished], "drill": [unfinished], "cat": ["snapshot", unfinished]}.items():
             self.t.row(command, 45, 4555, "a run that was not finished", words=words)
         self.renew()
         self.t.row("snapshots", 49, 4551, "no such snapshot", words=["0123456789"])
@@ -630,7 +668,7 @@ def main():
         prepare(table)
         rows = Rows(table, Vaults(table))
         for part in (rows.success, rows.command_line, rows.output, rows.state, rows.audit, rows.opening, rows.limits, rows.signals, rows.mounted,
-                     rows.of_backup, rows.of_restore, rows.of_others):
+                     rows.of_backup, rows.of_restore, rows.of_in_place, rows.of_others):
             started = time.monotonic()
             part()
             print(f"# {part.__name__}: {time.monotonic() - started:.1f} s", flush=True)
