@@ -548,7 +548,10 @@ judge(enum ecode rc)
 	if (rc == E_OK || f.result.promoted)
 		assert_int_equal(n, PATHS_NEW);
 	refused += rc != E_OK;
-	halfway += n > 0 && n < PATHS_NEW;
+	if (n > 0 && n < PATHS_NEW) {
+		halfway++;
+		assert_int_equal(rc, E_IN_PLACE);
+	}
 	if (faults.open_fds != 0)
 		fault_os_print_log(&faults);
 	assert_int_equal(faults.open_fds, 0);
