@@ -459,7 +459,7 @@ class Rows:
     def mounted(self):
         small = self.work / "small"
         small.mkdir()
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], capture_output=True)
         if done.returncode != 0:
             why = f"mounting is not possible: {done.stderr.decode().strip()}"
             self.t.skip([(c, n) for c in [*LOCKS, "init", "unlock"] for n in (32, 34)] + [(c, 35) for c in RESTORES] + [("preflight", 32), ("preflight", 34)], why)
