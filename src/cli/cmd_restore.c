@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/path.h"
+#include "cli/conflicts.h"
 #include "cli/job.h"
 #include "cli/pick.h"
 #include "cli/restore_words.h"
@@ -17,7 +18,7 @@ struct restore_words {
 	struct restore_args args;
 	struct snapshot_filter filter;
 	struct restore_selection selection;
-	struct rules *includes, *excludes;
+	struct rules *includes, *excludes, *conflicts;
 	struct restore_approval approval; /* of a plan that is applied */
 };
 
@@ -28,6 +29,8 @@ words_done(struct restore_words *w)
 		rules_close(&w->includes);
 	if (w->excludes != NULL)
 		rules_close(&w->excludes);
+	if (w->conflicts != NULL)
+		rules_close(&w->conflicts);
 	restore_approval_done(&w->approval);
 }
 
@@ -102,6 +105,9 @@ take_records(struct cli *cli, struct restore_words *w, struct err *e)
 	w->args.plan_file = flag_text(o, FLAG_PLAN);
 	if (w->args.plan_file == NULL)
 		return E_OK;
+	if (w->conflicts != NULL)
+		return err_set(e, E_USAGE, 0,
+			"a plan does not hold rules for conflicts yet: --on-conflict without --plan");
 	if (w->args.dry_run)
 		return err_set(
 			e, E_USAGE, 0, "--plan writes a plan and nothing else: without --dry-run");
@@ -150,6 +156,8 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		rc = pick_rules(cli, &includes, &w->includes, e);
 	if (rc == E_OK)
 		rc = pick_rules(cli, &excludes, &w->excludes, e);
+	if (rc == E_OK && w->args.kind == RESTORE_SWAP)
+		rc = conflicts_take(cli, &w->conflicts, &w->args, e);
 	if (rc == E_OK)
 		rc = take_records(cli, w, e);
 	if (rc == E_OK)

@@ -136,6 +136,8 @@ enum flag {
 	FLAG_ACLS,
 	FLAG_HARDLINKS,
 	FLAG_DEVICES,
+	FLAG_TREE,
+	FLAG_ON_CONFLICT,
 	/* which snapshots */
 	FLAG_ONLY_HOST,
 	FLAG_ONLY_TAG,

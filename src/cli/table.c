@@ -174,6 +174,10 @@ static const struct flag_row flag_rows[FLAGS] = {
 		"with --metadata none: hard links all the same" },
 	[FLAG_DEVICES] = { "devices", 0, FLAG_SWITCH, NULL,
 		"with --metadata none: device nodes all the same" },
+	[FLAG_TREE] = { "tree", 0, FLAG_ONE, "WHAT",
+		"what the target holds afterwards: exact (default): the snapshot; merge: the snapshot over what is there; add-only: only what is missing is added" },
+	[FLAG_ON_CONFLICT] = { "on-conflict", 0, FLAG_MANY, "GLOB=RULE",
+		"for paths that differ: snapshot, live, newer, larger, keep-both, ask or refuse (default); the last glob that matches decides" },
 
 	[FLAG_ONLY_HOST] = { "host", 'H', FLAG_MANY, "NAME",
 		"only snapshots of this host; \"\" means any" },
@@ -367,7 +371,8 @@ static const struct command_row
 				"put a snapshot in the place of a directory, which is kept beside it",
 			.more = "The whole new tree is written beside the target and compared with the snapshot; then the two\n"
 				"change places in one step. What was there stays whole, as .holdfast_restore_previous_NAME_RUN\n"
-				"beside the target. An absent target is restored as with restore.",
+				"beside the target. An absent target is restored as with restore.\n"
+				"With --tree merge or add-only the new tree is the snapshot and a copy of what stays.",
 			.examples = { { "A folder as it was", "holdfast restore-swap latest:/work --target ./work" }, { "See what would change; then: holdfast restore apply plan.json",
 															      "holdfast restore-swap latest:/work --target ./work --plan plan.json" } },
 			.flags = { FLAG_TARGET, FLAG_INCLUDE, FLAG_IINCLUDE, FLAG_INCLUDE_FILE,
@@ -380,8 +385,8 @@ static const struct command_row
 				FLAG_NO_TIMES, FLAG_NO_XATTRS, FLAG_NO_ACLS, FLAG_NO_HARDLINKS,
 				FLAG_NO_DEVICES, FLAG_NO_SETUID, FLAG_NO_SPARSE, FLAG_ALLOW_SETUID,
 				FLAG_OWNER, FLAG_MODE, FLAG_TIMES, FLAG_XATTRS, FLAG_ACLS,
-				FLAG_HARDLINKS, FLAG_DEVICES },
-			.flag_count = 43,
+				FLAG_HARDLINKS, FLAG_DEVICES, FLAG_TREE, FLAG_ON_CONFLICT },
+			.flag_count = 45,
 			.min_args = 1,
 			.max_args = 1,
 			.exits = { CLASS_INTERNAL, CLASS_USAGE, CLASS_VAULT_MISSING, CLASS_BUSY,
@@ -389,7 +394,7 @@ static const struct command_row
 				CLASS_VERIFY_FAILED, CLASS_STATE_WRITE_FAILED,
 				CLASS_RESTORE_REFUSED, CLASS_TAMPER, CLASS_VAULT_UNHEALTHY,
 				CLASS_INDEX_CORRUPT, CLASS_CAPACITY_REFUSED,
-				CLASS_ATOMICITY_REFUSED, CLASS_KEY_MISSING,
+				CLASS_ATOMICITY_REFUSED, CLASS_KEY_MISSING, CLASS_RESTORE_CONFLICT,
 				CLASS_UNSUPPORTED_VERSION, CLASS_PATH_UNSAFE,
 				CLASS_INCOMPLETE_SNAPSHOT, CLASS_NOT_FOUND, CLASS_INTERRUPTED,
 				CLASS_TERMINATED } },

@@ -556,6 +556,10 @@ class Rows:
         full.mkdir()
         (full / "mine").write_text("precious")
         self.t.row("restore", 30, 5100, "a destination with content", words=["latest", "--target", full])
+        there = self.work / "there"
+        (there / "src").mkdir(parents=True)
+        (there / "src/file").write_text("another")
+        self.t.row("restore-swap", 38, 5115, "a difference and no rule", words=["latest", "--target", there, "--tree", "add-only"])
         self.t.row("restore-swap", 30, 5101, "a file at the destination", words=["latest", "--target", full / "mine"])
         for command, into in INTO.items():
             self.t.row(command, 49, 4551, "no such snapshot", words=["0123456789", "--target", into])
