@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,15 +52,23 @@ read_letter(const struct os *os)
 	return letter;
 }
 
+/* Workers ask at the same time; a person answers one question after the other. */
+struct asking {
+	struct cli *cli;
+	pthread_mutex_t lock;
+};
+
 /* One question a path; no answer is no decision, so nothing is put in place. */
 static enum conflict_rule
 ask(void *arg, const char *path)
 {
 	static const char prompt[] = "  [s]napshot, [l]ive, [k]eep both, anything else refuses: ";
-	struct cli *cli = arg;
+	struct asking *a = arg;
+	struct cli *cli = a->cli;
 	char line[1024];
 	int letter;
 
+	(void)pthread_mutex_lock(&a->lock);
 	screen_hold(&cli->screen, true);
 	(void)snprintf(line, sizeof(line), "%s differs from the snapshot\n", path);
 	for (char *at = line; *at != '\0' && *at != '\n'; at++)
@@ -69,6 +78,7 @@ ask(void *arg, const char *path)
 	screen_err_bytes(&cli->screen, prompt, strlen(prompt));
 	letter = read_letter(cli->os);
 	screen_hold(&cli->screen, false);
+	(void)pthread_mutex_unlock(&a->lock);
 	if (letter == 's')
 		return CONFLICT_SNAPSHOT;
 	if (letter == 'l')
@@ -111,6 +121,22 @@ take_rule(struct cli *cli, const char *text, enum restore_tree tree, struct rule
 	return rc == E_OK ? rules_add(globs, glob, false, e) : rc;
 }
 
+static enum ecode
+may_ask(struct cli *cli, struct restore_args *out, struct err *e)
+{
+	struct asking *a;
+	void *room = NULL;
+	enum ecode rc = arena_alloc(&cli->arena, sizeof(*a), &room, e);
+
+	if (rc != E_OK)
+		return rc;
+	a = room;
+	*a = (struct asking){ .cli = cli, .lock = PTHREAD_MUTEX_INITIALIZER };
+	out->ask = ask;
+	out->ask_arg = a;
+	return E_OK;
+}
+
 enum ecode
 conflicts_take(struct cli *cli, struct rules **hold, struct restore_args *out, struct err *e)
 {
@@ -132,9 +158,5 @@ conflicts_take(struct cli *cli, struct rules **hold, struct restore_args *out, s
 		rc = take_rule(cli, given->v[i], out->tree, *hold, &rules[i], e);
 	out->choices = *hold;
 	out->choice_rules = rules;
-	if (recover_possible(cli)) {
-		out->ask = ask;
-		out->ask_arg = cli;
-	}
-	return rc;
+	return rc == E_OK && recover_possible(cli) ? may_ask(cli, out, e) : rc;
 }
