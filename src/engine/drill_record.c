@@ -323,8 +323,8 @@ tell_unreadable(struct loading *l, const char *name, const struct err *why)
 	l->unreadable++;
 	if (l->s == NULL)
 		return;
-	(void)snprintf(
-		text, sizeof(text), "%s: %s (%s)", name, why->detail, err_row(why->code)->name);
+	(void)snprintf(text, sizeof(text), "%.*s: %s (%s)", (int)NOTE_NAME_MAX, name, why->detail,
+		err_row(why->code)->name);
 	l->s->listener->note(l->s->listener->arg, "drill_record_unreadable", text);
 }
 

@@ -54,7 +54,9 @@ tell_flaw(struct proof *p, const struct oname *name, const char *what)
 	oname_text(name, text);
 	commit_take(&p->c->lock);
 	if (p->flawed < PROVE_NAMED_MAX)
-		(void)snprintf(p->flaw[p->flawed], ERR_NOTE_BYTES, "%s: %s", text, what);
+		(void)snprintf(p->flaw[p->flawed], ERR_NOTE_BYTES, "%s: %.*s", text,
+			(int)(ERR_NOTE_BYTES - sizeof(text) - 3),
+			what); /* a cut text still says most */
 	p->flawed++;
 	commit_give(&p->c->lock);
 }
