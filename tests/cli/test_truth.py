@@ -556,7 +556,7 @@ class Rows:
         full.mkdir()
         (full / "mine").write_text("precious")
         self.t.row("restore", 30, 5100, "a destination with content", words=["latest", "--target", full])
-        there = self.work / "there"
+        there = self.work / "different"
         (there / "src").mkdir(parents=True)
         (there / "src/file").write_text("another")
         self.t.row("restore-swap", 38, 5115, "a difference and no rule", words=["latest", "--target", there, "--tree", "add-only"])
