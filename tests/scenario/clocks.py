@@ -107,6 +107,11 @@ def jump(scene):
     scene.proven("afterwards")
 
 
+def stands_still(pid):
+    tasks = [p.read_text().rpartition(")")[2].split()[0] for p in pathlib.Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state in "TZ" for state in tasks)
+
+
 def stopped(scene):
     """SIGSTOP in the midst, a few seconds, SIGCONT: it goes on as if nothing had been."""
     scene.begin()
@@ -116,6 +121,7 @@ def stopped(scene):
     while child.poll() is None and scene.stored() - old < total // 4:
         time.sleep(0.001)
     child.send_signal(signal.SIGSTOP)
+    wait_for(lambda: stands_still(child.pid))  # each thread ends the kernel call that it is in
     frozen = scene.stored()
     time.sleep(3)
     scene.need(child.poll() is None, "it was stopped in the midst")
