@@ -91,8 +91,8 @@ def jump(scene):
     clock.write_text("+0\n")
     env = {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
     library = subprocess.run(["faketime", "-f", "+0", "sh", "-c", "echo $LD_PRELOAD"], capture_output=True, text=True).stdout.strip()
-    done = scene.meddled(["backup", "--json", "--pack-size", "4", "new"], "openat", 3, "*/vault/data/*-tmp-*",
-                         do=f"echo '@2038-01-19 03:14:00' > '{clock}'", env=env, also=library)
+    leap = f"echo '@2038-01-19 03:14:00' > '{clock}.new' && mv '{clock}.new' '{clock}'"  # never read half written
+    done = scene.meddled(["backup", "--json", "--pack-size", "4", "new"], "openat", 3, "*/vault/data/*-tmp-*", do=leap, env=env, also=library)
     scene.tell(f"exit {done.returncode}")
     if done.returncode == 0:
         snapshot, ended = (lab.summary(done)[key] for key in ("snapshot_id", "backup_end"))

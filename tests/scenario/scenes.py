@@ -191,6 +191,7 @@ class Scene(lab.Lab):
 
     def sound(self, what, *words):
         """No false snapshot; check; each known snapshot restored and compared."""
+        had = len(self.problems)
         have = self.listed(*words)
         self.need(have == set(self.known), f"{what}: the snapshots are those that were made", f"{have} {sorted(self.known)}")
         done = self.run("check", *words)
@@ -203,7 +204,7 @@ class Scene(lab.Lab):
                 wrong = difference(tree, describe(out))
                 self.need(not wrong, f"{what}: {source} restored byte-identical", "\n".join(wrong))
             lab.remove(out)
-        self.tell(f"{what}: {len(self.known)} snapshots listed, check clean, restored identical: {not self.problems}")
+        self.tell(f"{what}: {len(self.known)} snapshots listed, checked, restored and compared: {'as they were' if len(self.problems) == had else 'NOT as they were'}")
 
     def proven(self, what):
         self.sound(what)
