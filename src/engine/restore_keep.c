@@ -123,6 +123,7 @@ copy_meta(struct keeping *k, const char *to, const struct os_meta *m, const int 
 		.st_mode = m->mode & 07777,
 		.atime = m->atime,
 		.mtime = m->mtime,
+		.setid_with_owner = S_ISREG(m->mode),
 		.is_symlink = S_ISLNK(m->mode),
 		.fresh = true };
 	enum ecode rc = meta_xattrs_read(

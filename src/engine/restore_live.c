@@ -147,13 +147,22 @@ chosen(const struct restore *r, const char *path, size_t len)
 	return n == 0 ? rule : args->choice_rules[n - 1];
 }
 
+/* A link is as long as what it says; the format has no size for it. */
+static uint64_t
+length_of(const struct restore_item *item)
+{
+	bool link = item->type == NODE_SYMLINK && item->extra != NULL;
+
+	return link ? strlen(item->extra->target) : item->size;
+}
+
 static enum conflict_rule
 settle(enum conflict_rule rule, const struct restore_item *item, const struct os_meta *m)
 {
 	if (rule == CONFLICT_NEWER)
 		return instant_cmp(m->mtime, item->mtime) > 0 ? CONFLICT_LIVE : CONFLICT_SNAPSHOT;
 	if (rule == CONFLICT_LARGER)
-		return m->size > item->size ? CONFLICT_LIVE : CONFLICT_SNAPSHOT;
+		return m->size > length_of(item) ? CONFLICT_LIVE : CONFLICT_SNAPSHOT;
 	return rule;
 }
 

@@ -73,7 +73,7 @@ describe(struct restore *r, const struct restore_item *item, int fd, const char 
 		.owner = true,
 		.mode = item->type != NODE_SYMLINK,
 		.times = restore_policy_times(r),
-		.setid_with_owner = !r->args->allow_setid,
+		.setid_with_owner = !r->args->allow_setid && item->type == NODE_FILE,
 		.xattrs = true,
 		.uid = item->uid,
 		.gid = item->gid,

@@ -223,6 +223,7 @@ described(const struct safety_entry *entry, bool fresh)
 		.mtime = m->mtime,
 		.xattr = entry->xattrs.v,
 		.xattr_count = entry->xattrs.n,
+		.setid_with_owner = S_ISREG(m->mode),
 		.is_symlink = S_ISLNK(m->mode),
 		.fresh = fresh };
 }

@@ -435,8 +435,8 @@ put_mode(struct put *p)
 {
 	const struct os *os = p->to.os;
 	mode_t mode = p->m->st_mode & 07777;
-	bool refused = p->other_owner && p->m->setid_with_owner && S_ISREG(p->m->st_mode) &&
-		       (mode & (S_ISUID | S_ISGID)) != 0;
+	bool refused =
+		p->other_owner && p->m->setid_with_owner && (mode & (S_ISUID | S_ISGID)) != 0;
 	int rc;
 
 	if (p->m->is_symlink)

@@ -46,7 +46,7 @@ struct meta_apply {
 	struct instant atime, mtime;
 	const struct meta_xattr *xattr;
 	size_t xattr_count;
-	bool setid_with_owner; /* no set-user-ID or set-group-ID bit for another owner than this one */
+	bool setid_with_owner; /* files: no set-user-ID or set-group-ID bit where the owner was refused */
 	bool is_symlink;
 	bool fresh; /* just created by us: no foreign attributes to remove */
 };
