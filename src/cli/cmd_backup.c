@@ -55,6 +55,24 @@ take_marks(struct cli *cli, struct backup_words *w, struct err *e)
 }
 
 static enum ecode
+take_links(struct cli *cli, struct backup_words *w, struct err *e)
+{
+	const char *text = flag_text(cli->opt, FLAG_SYMLINKS);
+
+	w->args.links = LINKS_ARCHIVE;
+	if (text == NULL || strcmp(text, "archive-link") == 0)
+		return E_OK;
+	w->args.links = LINKS_SKIP;
+	if (strcmp(text, "skip") == 0)
+		return E_OK;
+	w->args.links = LINKS_FOLLOW;
+	w->args.count_ahead = false; /* the count follows no links: it would be of something else */
+	if (strcmp(text, "follow") == 0)
+		return E_OK;
+	return err_set(e, E_USAGE, 0, "--symlinks %s: give archive-link, skip or follow", text);
+}
+
+static enum ecode
 take_excludes(struct cli *cli, struct backup_words *w, struct err *e)
 {
 	static const struct pick_flags flags = { FLAG_EXCLUDE, FLAG_IEXCLUDE, FLAG_EXCLUDE_FILE,
@@ -246,6 +264,8 @@ backup_words_take(struct cli *cli, struct backup_words *w, struct err *e)
 	if (rc == E_OK)
 		rc = pick_words(cli, &o->flags[FLAG_TAG], &args->tags, &args->tag_count, e);
 	if (rc == E_OK)
+		rc = take_links(cli, w, e);
+	if (rc == E_OK)
 		rc = take_excludes(cli, w, e);
 	return rc == E_OK ? take_sources(cli, w, e) : rc;
 }
@@ -344,6 +364,9 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 	put(&w, "changed_while_read", r->changed_while_read);
 	put(&w, "vanished", r->vanished);
 	put(&w, "sockets_skipped", r->sockets_skipped);
+	put(&w, "symlinks_kept", r->links_kept);
+	put(&w, "symlinks_followed", r->links_followed);
+	put(&w, "symlinks_left_out", r->links_left_out);
 	put_excluded(&w, r);
 	put(&w, "stored_bytes", r->totals.stored_bytes);
 	put(&w, "bytes_read", r->bytes_read);
@@ -381,6 +404,11 @@ tell_oddities(struct cli *cli, const struct backup_result *r)
 			"continued run %s: %" PRIu64 " file%s, %s %s not read again",
 			r->continued_from, r->files_reused, r->files_reused == 1 ? "" : "s",
 			bytes_text(r->bytes_reused, size), r->files_reused == 1 ? "was" : "were");
+	if (r->links_kept + r->links_followed + r->links_left_out > 0)
+		screen_out(&cli->screen,
+			"Links:       %" PRIu64 " followed, %" PRIu64 " left out, %" PRIu64
+			" kept as links",
+			r->links_followed, r->links_left_out, r->links_kept);
 	if (r->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
 	if (r->excluded > 0)
@@ -433,6 +461,11 @@ fill_result(struct job *j, const struct backup_args *args, const struct backup_r
 	j->result.bytes_stored = r->totals.stored_bytes;
 	if (r->snapshot_made)
 		j->result.snapshot_id = cli_id(j->cli, &r->snapshot_id);
+	if (r->links_followed + r->links_left_out > 0)
+		job_record(j, cli_text(j->cli,
+				      "symbolic links: %" PRIu64 " kept as links, %" PRIu64
+				      " followed, %" PRIu64 " left out",
+				      r->links_kept, r->links_followed, r->links_left_out));
 	if (r->sockets_skipped > 0)
 		job_record(j, cli_text(j->cli, "sockets left out: %" PRIu64, r->sockets_skipped));
 	for (size_t i = 0; i < r->rules_told; i++)

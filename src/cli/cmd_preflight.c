@@ -141,6 +141,8 @@ tell_json(struct cli *cli, const struct preflight *p, struct err *e)
 	put(&w, "file_count", p->file_count);
 	put(&w, "total_bytes", p->total_bytes);
 	put(&w, "skipped_symlinks", p->skipped_symlinks);
+	put(&w, "left_out_symlinks", p->left_out_symlinks);
+	put(&w, "followed_symlinks", p->followed_symlinks);
 	put_unreadable(&w, p);
 	put_space(&w, p);
 	put_excluded(&w, p);
@@ -185,10 +187,16 @@ tell_sources(struct cli *cli, const struct preflight *p)
 		return;
 	screen_out(&cli->screen, "Content      %" PRIu64 " files, %s", p->file_count,
 		bytes_text(p->total_bytes, bytes));
-	if (p->skipped_symlinks > 0)
+	if (p->skipped_symlinks > p->left_out_symlinks)
 		screen_out(&cli->screen,
 			"Links        %" PRIu64 ", saved as links; where they lead is not followed",
-			p->skipped_symlinks);
+			p->skipped_symlinks - p->left_out_symlinks);
+	if (p->left_out_symlinks > 0)
+		screen_out(
+			&cli->screen, "Links        %" PRIu64 ", left out", p->left_out_symlinks);
+	if (p->followed_symlinks > 0)
+		screen_out(&cli->screen, "Links        %" PRIu64 ", followed to what they lead to",
+			p->followed_symlinks);
 	if (p->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets      %" PRIu64 ", left out", p->sockets_skipped);
 }

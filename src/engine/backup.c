@@ -282,6 +282,9 @@ fill_result(struct backup *b, const struct record *rec, struct backup_result *ou
 	out->vanished = atomic_load(&b->vanished);
 	out->sockets_skipped = atomic_load(&b->sockets);
 	out->excluded = atomic_load(&b->excluded);
+	out->links_kept = atomic_load(&b->symlinks);
+	out->links_followed = atomic_load(&b->links_followed);
+	out->links_left_out = atomic_load(&b->links_left_out);
 	out->bytes_read = atomic_load(&b->bytes_read);
 	out->files_reused = atomic_load(&b->files_reused);
 	out->bytes_reused = atomic_load(&b->bytes_reused);

@@ -15,6 +15,13 @@ enum on_unreadable {
 	UNREADABLE_RECORD
 }; /* D-7 */
 
+/* What becomes of symbolic links (D-12) */
+enum links {
+	LINKS_ARCHIVE, /* saved as links */
+	LINKS_SKIP,    /* left out */
+	LINKS_FOLLOW   /* what they lead to, within their own source, in their place */
+};
+
 /* The sanity band of every source (L-21); 0 switches a part off. */
 struct sanity_band {
 	uint64_t min_files, min_bytes;
@@ -65,6 +72,7 @@ struct backup_args {
 	size_t if_present_count;
 	uint64_t exclude_larger_than; /* bytes; 0: off */
 	bool one_file_system;
+	enum links links;
 
 	const char *const *tags;
 	size_t tag_count;
@@ -114,6 +122,7 @@ struct backup_result {
 	struct snapshot_summary summary;
 	struct commit_totals totals;
 	uint64_t unreadable, changed_while_read, vanished, sockets_skipped, excluded;
+	uint64_t links_kept, links_followed, links_left_out;
 	uint64_t bytes_read;
 	uint64_t excluded_bytes; /* of files; what lies in excluded directories is not looked at */
 	struct backup_excluded

@@ -550,6 +550,8 @@ read_child(struct file_batch *batch, struct child *c, unsigned worker, struct er
 	c->was_read = true;
 	rc = walk_open_file(os, job->fd, c->open_name, &r.fd, e);
 	if (rc == E_OK)
+		rc = link_landed(job->b, c, r.fd, e);
+	if (rc == E_OK)
 		rc = read_until_still(&r, e);
 	if (rc == E_OK)
 		rc = node_xattrs(job, c, r.fd, NULL, &batch->arena, e);

@@ -62,6 +62,8 @@ struct child {
 	struct source *source; /* of a target; else the job's */
 	bool explicit_target;
 	bool contents_excluded; /* a directory on another device */
+	bool followed;          /* what a link led to: open_name is its real path */
+	bool left_out;          /* a link, by LINKS_SKIP */
 	bool was_read;
 	uint64_t data_added, data_stored; /* bytes of fresh blobs: plain, sealed */
 	struct node node;
@@ -108,6 +110,7 @@ struct dir_job {
 	struct dir_job *live_next, *live_prev; /* the backup's list, for release after a refusal */
 	uint64_t dev;                          /* device of the target above, for one_file_system */
 	bool contents_excluded;                /* on another device: stays, but empty */
+	bool followed;                         /* reached through a link */
 	struct older prev;                     /* of the parent snapshot */
 	struct older done;                     /* of b->done_tree */
 	struct arena arena;
@@ -125,6 +128,7 @@ struct dir_job {
 /* One target of the command line: what was found in it, and what its last snapshot had. */
 struct source {
 	const char *path; /* as in the snapshot's paths */
+	const char *real; /* without links; NULL: not known, or not needed */
 	_Atomic uint64_t files, bytes;
 	bool nested;  /* nothing is counted here: it lies in another target, or is absent */
 	bool compare; /* the parent snapshot has this source: */
@@ -263,7 +267,7 @@ struct backup {
 		dirs_unmodified;
 	_Atomic uint64_t files_reused, bytes_reused; /* their content came from done_tree */
 	_Atomic uint64_t files, bytes, bytes_read, unreadable, changed, vanished, sockets, excluded;
-	_Atomic uint64_t symlinks;
+	_Atomic uint64_t symlinks, links_followed, links_left_out; /* symlinks: saved as such */
 };
 
 /* What the snapshot record says, gathered while the run goes on. */
@@ -447,6 +451,16 @@ void child_problem(struct dir_job *job, const struct child *c, const struct err 
 bool backup_concerns_path(enum ecode rc);
 /* True when the refusal concerns this path only: told, and the child is dropped. */
 bool child_refused(struct dir_job *job, struct child *c, const struct err *why);
+
+/* ---- backup_links.c ---- */
+/* Where each source really is, when links are followed.  b->source is there. */
+enum ecode links_begin(struct backup *b, struct arena *a, struct err *e) must_check;
+/* A link becomes what it leads to (c->followed, c->meta, c->open_name), is left out (c->left_out), or stays one. */
+enum ecode link_decide(struct dir_job *job, struct child *c, struct err *e) must_check;
+void link_count(struct backup *b, const struct child *c);
+/* Of a followed child that was opened: it is still where it was decided to be.  E_SRC_CHANGED */
+enum ecode link_landed(
+	const struct backup *b, const struct child *c, int fd, struct err *e) must_check;
 
 /* ---- backup_node.c ---- */
 /* Fill node fields that come from the file system's metadata. */

@@ -136,6 +136,7 @@ job_below(struct dir_job *up, uint32_t number, struct dir_job **out, struct err 
 	job->dev = up->vnode != NULL ? c->meta.dev : up->dev;
 	job->source = up->vnode != NULL ? c->source : up->source;
 	job->contents_excluded = c->contents_excluded;
+	job->followed = up->followed || c->followed;
 	older_is(&job->prev, subtree_of(c->prev));
 	older_is(&job->done, subtree_of(c->done));
 	skip_same(job);
@@ -146,7 +147,8 @@ job_below(struct dir_job *up, uint32_t number, struct dir_job **out, struct err 
 	if (rc == E_OK)
 		rc = path_join(&job->arena, up->snap_path, c->name, &job->snap_path, e);
 	if (rc == E_OK && up->vnode == NULL) {
-		if (job->depth >= BACKUP_HELD_DEPTH)
+		if (job->depth >= BACKUP_HELD_DEPTH &&
+			!c->followed) /* no path leads there without the link */
 			job->anchor = up->anchor;
 		atomic_fetch_add(&up->anchor->pins, 1);
 	}
@@ -192,8 +194,10 @@ job_open_dir(struct dir_job *job, struct err *e)
 	const struct child *c = &up->child[job->up_child];
 	enum ecode rc = E_OK;
 
-	if (up->vnode != NULL)
-		return walk_open_dir(os, AT_FDCWD, c->open_name, false, &job->fd, e);
+	if (up->vnode != NULL || c->followed) {
+		rc = walk_open_dir(os, AT_FDCWD, c->open_name, false, &job->fd, e);
+		return rc == E_OK ? link_landed(job->b, c, job->fd, e) : rc;
+	}
 	if (anchor == up) {
 		rc = walk_open_dir(os, up->fd, c->open_name, false, &job->fd, e);
 	} else {

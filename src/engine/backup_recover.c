@@ -30,8 +30,9 @@ forget_counts(struct backup *b)
 	struct progress *p = b->s->listener->progress;
 	_Atomic uint64_t *const counts[] = { &b->files_new, &b->files_changed, &b->files_unmodified,
 		&b->dirs_new, &b->dirs_changed, &b->dirs_unmodified, &b->files, &b->bytes,
-		&b->unreadable, &b->changed, &b->vanished, &b->sockets, &b->excluded,
-		&p->done_items, &p->done_bytes, &p->problems };
+		&b->unreadable, &b->changed, &b->vanished, &b->sockets, &b->excluded, &b->symlinks,
+		&b->links_followed, &b->links_left_out, &p->done_items, &p->done_bytes,
+		&p->problems };
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		atomic_store(counts[i], 0);

@@ -314,6 +314,8 @@ targets_paths(struct backup *b, struct arena *a, struct slice **out, struct err 
 	if (rc == E_OK)
 		rc = sources_make(b, a, paths, e);
 	if (rc == E_OK)
+		rc = links_begin(b, a, e);
+	if (rc == E_OK)
 		*out = paths;
 	return rc;
 }

@@ -83,8 +83,6 @@ take_other(struct dir_job *job, struct child *c, enum next_step *step, struct er
 
 	*step = STEP_DONE;
 	if (c->node.type == NODE_SYMLINK)
-		atomic_fetch_add(&job->b->symlinks, 1);
-	if (c->node.type == NODE_SYMLINK)
 		rc = walk_readlink(
 			job->b->s->os, job->fd, c->open_name, &job->arena, &c->node.linktarget, e);
 	if (rc == E_OK)
@@ -263,7 +261,15 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 	enum next_step step = STEP_DROP;
 	enum ecode rc;
 
+	rc = link_decide(job, c, e);
+	if (rc != E_OK)
+		return child_refused(job, c, e) ? E_OK : rc;
 	if (child_excluded(job, c)) {
+		c->state = CHILD_DROPPED;
+		return E_OK;
+	}
+	link_count(job->b, c);
+	if (c->left_out) {
 		c->state = CHILD_DROPPED;
 		return E_OK;
 	}

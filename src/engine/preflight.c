@@ -316,7 +316,9 @@ take_counts(struct preflight_work *w, struct err *e)
 
 	out->file_count = atomic_load(&b->files);
 	out->total_bytes = atomic_load(&b->bytes);
-	out->skipped_symlinks = atomic_load(&b->symlinks);
+	out->left_out_symlinks = atomic_load(&b->links_left_out);
+	out->skipped_symlinks = atomic_load(&b->symlinks) + out->left_out_symlinks;
+	out->followed_symlinks = atomic_load(&b->links_followed);
 	out->sockets_skipped = atomic_load(&b->sockets);
 	out->has_parent = w->rec.parent != NULL;
 	if (out->has_parent)

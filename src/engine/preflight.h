@@ -43,7 +43,9 @@ struct preflight {               /* texts are in the caller's arena */
 	size_t source_count;
 	bool walked; /* false: the counts are not there, because an early gate refuses */
 	uint64_t file_count, total_bytes; /* what could be looked at; excluded things not counted */
-	uint64_t skipped_symlinks; /* links are saved as links; where they lead is not followed */
+	uint64_t
+		skipped_symlinks; /* where they lead is not saved in their place: kept as links, or left out */
+	uint64_t followed_symlinks, left_out_symlinks;
 	uint64_t sockets_skipped;
 	uint64_t permission_denied, locked_or_in_use, not_found, other_io; /* unreadable paths */
 	struct preflight_sample sample[PREFLIGHT_SAMPLES_MAX];

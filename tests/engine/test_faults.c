@@ -33,7 +33,8 @@ struct fixture {
 	char dir[256], vault[300], src[300], state[300];
 	uint64_t checkpoint_bytes; /* 0: no state directory either */
 	long stop_after;           /* questions whether to stop; 0: never */
-	struct id tree;            /* of the source, from an unharmed run */
+	enum links links;
+	struct id tree; /* of the source, from an unharmed run */
 	struct id tree_after_edit;
 	unsigned long refused, survived, runs;
 };
@@ -92,6 +93,7 @@ run_backup(struct fault_plan p, struct backup_result *r, struct heard *h, struct
 		.target_count = 1,
 		.host = "h",
 		.username = "u",
+		.links = f.links,
 		.checkpoint_bytes = f.checkpoint_bytes,
 		.state_dir = f.checkpoint_bytes > 0 ? f.state : NULL,
 		.program_version = "test" };
@@ -378,6 +380,35 @@ test_incremental_backup(void **state)
 	assert_true(f.refused > 100 / fault_stride());
 }
 
+/* Links that are followed (D-12): none becomes a link, or another file, unnoticed. */
+static void
+test_followed_links(void **state)
+{
+	struct backup_result r;
+	struct heard h;
+	struct err e;
+	struct id before = f.tree;
+	char path[600];
+
+	(void)state;
+	f.refused = f.survived = f.runs = 0;
+	(void)snprintf(path, sizeof(path), "%s/to file", f.src);
+	assert_int_equal(symlink("changed", path), 0);
+	(void)snprintf(path, sizeof(path), "%s/to dir", f.src);
+	assert_int_equal(symlink("sub", path), 0);
+	f.links = LINKS_FOLLOW;
+	empty_vault();
+	assert_int_equal(run_backup((struct fault_plan){ 0 }, &r, &h, &e), E_OK);
+	assert_int_equal(r.links_followed, 2);
+	assert_int_equal(r.links_kept, 1);
+	fault_os_done(&faults);
+	f.tree = r.tree;
+	for_some_calls(first_backup);
+	f.links = LINKS_ARCHIVE;
+	f.tree = before;
+	assert_true(f.refused > 50 / fault_stride());
+}
+
 /* ---- a backup that takes checkpoints and continues an interrupted one (X-18) ---- */
 
 /* Questions until the root's files are read and the directories are not. */
@@ -644,12 +675,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first_backup),
-		cmocka_unit_test(test_incremental_backup),
-		cmocka_unit_test(test_resumed_backup),
-		cmocka_unit_test(test_check),
-		cmocka_unit_test(test_key_add),
-		cmocka_unit_test(test_init),
+		cmocka_unit_test(test_first_backup), cmocka_unit_test(test_incremental_backup),
+		cmocka_unit_test(test_resumed_backup), cmocka_unit_test(test_check),
+		cmocka_unit_test(test_key_add), cmocka_unit_test(test_init),
+		cmocka_unit_test(test_followed_links), /* last: it adds to the source */
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
