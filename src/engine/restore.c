@@ -351,7 +351,7 @@ judge_stage(struct restore *r, struct err *e)
 {
 	uint64_t unapplied = r->metadata_problems + r->owner_refused;
 
-	if (r->damaged > 0)
+	if (r->damaged > 0 && !r->args->allow_partial)
 		return err_set(e, E_RESTORE_DAMAGED, 0, "%" PRIu64 " path%s could not be restored",
 			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
 	if (r->args->strict_metadata && unapplied > 0)
@@ -403,6 +403,18 @@ recorded(enum ecode rc, enum ecode (*write)(struct restore *r, enum ecode rc, st
 	return rc == E_OK ? got : rc;
 }
 
+/* D-18: a place that filled up is no end; what is staged stays. */
+static enum ecode
+staging_refused(struct restore *r, enum ecode rc, struct err *e)
+{
+	if (rc == E_IO_SPACE && r->dest.resumable) {
+		err_note(e, "%s", err_row(rc)->what);
+		e->code = E_STAGE_SPACE;
+		return E_STAGE_SPACE;
+	}
+	return restore_stage_refusal(rc, e);
+}
+
 static enum ecode
 stage_and_verify(struct restore *r, struct err *e)
 {
@@ -416,14 +428,19 @@ stage_and_verify(struct restore *r, struct err *e)
 		rc = artifacts_open(r, e);
 	if (rc == E_OK)
 		rc = artifacts_plan(r, e);
+	if (rc == E_OK)
+		rc = restore_resume_note(r, e);
 	if (rc == E_OK) {
-		artifacts_event(r, "stage_build_started", NULL);
-		rc = recorded(restore_stage(r, e), artifacts_staged, r, e);
+		artifacts_event(r, "stage_build_started", r->args->resume);
+		rc = restore_adopt(r, e);
+		rc = recorded(rc == E_OK ? restore_stage(r, e) : rc, artifacts_staged, r, e);
 	}
+	if (rc == E_OK)
+		rc = restore_partial_drop(r, e);
 	if (rc == E_OK)
 		rc = judge_stage(r, e);
 	if (rc != E_OK)
-		return restore_stage_refusal(rc, e);
+		return staging_refused(r, rc, e);
 	atomic_store(&p->phase, PHASE_VERIFY);
 	note(r, "verifying", r->dest.run_path);
 	artifacts_event(r, "verify_stage_started", NULL);
@@ -439,7 +456,7 @@ stage_and_verify(struct restore *r, struct err *e)
 		rc = restore_keep_finish(r, e);
 	if (rc == E_OK && r->args->strict_metadata)
 		rc = judge_stage(r, e);
-	return restore_stage_refusal(rc, e);
+	return staging_refused(r, rc, e);
 }
 
 /* Nothing is staged; the conflicts are written where nothing of the destination is touched. */
@@ -489,11 +506,31 @@ promote(struct restore *r, struct err *e)
 	return rc;
 }
 
+/* D-20: it is in place, under another name, and it is not the whole. */
+static enum ecode
+tell_partial(struct restore *r, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	r->out->partial = strdup(r->dest.partial_path);
+	if (r->art.staged) /* they went with the tree */
+		rc = restore_partial_records(r, e);
+	if (rc != E_OK)
+		return rc;
+	return err_set(e, E_RESTORE_PARTIAL, 0,
+		"%" PRIu64 " path%s could not be restored; the rest is %s", r->out->missing,
+		r->out->missing == 1 ? "" : "s", r->dest.partial_path);
+}
+
 static enum ecode
 work(struct restore *r, struct err *e)
 {
 	enum ecode rc = look(r, e);
 
+	if (rc == E_PLAN_CHANGED && r->args->resume != NULL)
+		return err_set(e, E_RESUME_STAGE, 0,
+			"%s: the snapshot, the destination or the program is not what it was when that run was planned",
+			r->args->resume);
 	if (rc != E_OK)
 		return rc;
 	if (r->args->dry_run || r->args->plan_file != NULL)
@@ -505,7 +542,9 @@ work(struct restore *r, struct err *e)
 		rc = r->unresolved > 0 ? refuse_conflicts(r, e) : stage_and_verify(r, e);
 	if (rc == E_OK)
 		rc = restore_asked_to_stop(r, e);
-	return rc == E_OK ? promote(r, e) : rc;
+	if (rc == E_OK)
+		rc = promote(r, e);
+	return rc == E_OK && r->out->missing > 0 ? tell_partial(r, e) : rc;
 }
 
 static void
@@ -554,6 +593,8 @@ give_result(struct restore *r, enum ecode rc, struct err *e)
 
 	out->metadata_problems = r->metadata_problems;
 	out->sockets_skipped = r->sockets;
+	out->kept_files = r->kept_files;
+	out->kept_bytes = r->kept_bytes;
 	note_owners(r);
 	if (r->art.fd >= 0 && (!r->art.staged || out->promoted))
 		out->artifacts = strdup(r->art.path);
@@ -563,6 +604,8 @@ give_result(struct restore *r, enum ecode rc, struct err *e)
 		out->stage = strdup(r->dest.run_path);
 		err_note(e, "the stage is kept: %s", r->dest.run_path);
 	}
+	if (rc != E_OK)
+		restore_resume_tell(r, e);
 }
 
 enum ecode
@@ -624,4 +667,6 @@ restore_result_done(struct restore_result *r)
 	r->safety = NULL;
 	free((void *)(uintptr_t)r->artifacts);
 	r->artifacts = NULL;
+	free((void *)(uintptr_t)r->partial);
+	r->partial = NULL;
 }

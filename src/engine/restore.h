@@ -94,6 +94,12 @@ struct restore_args {
 	unsigned max_safety_sets; /* older ones go before this restore begins; 0: all stay */
 	const char *plan_file;    /* write the plan here and stop (as dry_run); NULL: not asked */
 	const char *plan_digest;  /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
+	/* IX-48: the stage keeps what restore_resume_load() needs; not for RESTORE_IN_PLACE, which is repeated instead */
+	bool resumable;
+	const char
+		*resume; /* the run whose stage is continued, with its plan's digest; NULL: none */
+	/* D-20, RESTORE_EMPTY: what the vault lacks is left out, and the rest goes to `<dest>.partial` */
+	bool allow_partial;
 };
 struct restore_result {
 	struct id snapshot_id;
@@ -115,6 +121,9 @@ struct restore_result {
 	const char *artifacts; /* directory they ended up in, or NULL; owned by the result */
 	const char
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */
+	uint64_t kept_files, kept_bytes; /* staged by the run that is continued, and hashed again */
+	uint64_t missing;                /* paths that a partial restore left out */
+	const char *partial;             /* where it is; NULL: it is none; owned by the result */
 	bool promoted;
 };
 /*
@@ -140,5 +149,19 @@ struct restore_approval {
 enum ecode restore_plan_load(const struct os *os, const char *path, const struct id *vault_id,
 	struct restore_approval *hold, struct restore_args *out, struct err *e) must_check;
 void restore_approval_done(struct restore_approval *hold);
+
+/*
+ * The plan that an interrupted restore left in its stage at `<dest>.holdfast_stage/<run>`: fills `out` as
+ * restore_plan_load() does, and what makes it a continuation.  `digest` (hex, may be NULL) is what the run's own record
+ * says of its plan.  The stage is not trusted: nothing is followed, and only a plan for this place and run is taken.
+ * refuses: E_RESUME_STAGE
+ */
+enum ecode restore_resume_load(const struct os *os, const char *dest, const char *run,
+	const char *digest, struct restore_approval *hold, struct restore_args *out,
+	struct err *e) must_check;
+/* Is there a stage of this run that can be continued?  Only looks; what it says of itself is not read. */
+bool restore_resume_there(const struct os *os, const char *dest, const char *run);
+/* In args->fallback_dir: the digest of the run's plan, 64 digits and a line feed. */
+#define RESTORE_DIGEST_NAME "restore_plan.sha256"
 
 #endif

@@ -10,9 +10,6 @@
 #include "engine/restore_internal.h"
 #include "os/io.h"
 
-#define PLAN_FILE_MAX_BYTES (16U << 20) /* patterns of many options; more is no plan of ours */
-#define PLAN_ARENA_BYTES    (64U << 20)
-
 struct reading_plan {
 	struct json j;
 	struct restore_approval *hold;
@@ -371,25 +368,32 @@ complete(struct reading_plan *p, const struct id *vault_id, struct err *e)
 }
 
 enum ecode
+restore_plan_take(const struct buf *text, const struct id *vault_id, struct restore_approval *hold,
+	struct restore_args *out, struct err *e)
+{
+	struct reading_plan p = { .hold = hold, .out = out };
+	enum ecode rc = take_frame(&p, text, &out->plan_digest, e);
+
+	if (rc == E_OK && p.plan.len == 0)
+		rc = err_set(e, E_PLAN_FILE, 0, "it has no plan");
+	if (rc == E_OK)
+		rc = check_digest(&p, out->plan_digest, e);
+	if (rc == E_OK)
+		rc = take_plan(&p, e);
+	return rc == E_OK ? complete(&p, vault_id, e) : rc;
+}
+
+enum ecode
 restore_plan_load(const struct os *os, const char *path, const struct id *vault_id,
 	struct restore_approval *hold, struct restore_args *out, struct err *e)
 {
 	autoclean(buf_done) struct buf text = buf_limit(PLAN_FILE_MAX_BYTES);
-	struct reading_plan p = { .hold = hold, .out = out };
 	struct err why = { .code = E_OK };
 	enum ecode rc = io_read_file(os, AT_FDCWD, path, &text, &why);
 
 	*hold = (struct restore_approval){ .arena = arena_limit(PLAN_ARENA_BYTES) };
 	if (rc == E_OK)
-		rc = take_frame(&p, &text, &out->plan_digest, &why);
-	if (rc == E_OK && p.plan.len == 0)
-		rc = err_set(&why, E_PLAN_FILE, 0, "it has no plan");
-	if (rc == E_OK)
-		rc = check_digest(&p, out->plan_digest, &why);
-	if (rc == E_OK)
-		rc = take_plan(&p, &why);
-	if (rc == E_OK)
-		rc = complete(&p, vault_id, &why);
+		rc = restore_plan_take(&text, vault_id, hold, out, &why);
 	if (rc == E_OK || rc == E_NOMEM) {
 		if (rc != E_OK && e != NULL)
 			*e = why;

@@ -244,9 +244,15 @@ artifacts_take_over(struct restore *r, struct err *e)
 }
 
 bool
+artifacts_in_tree(const struct restore *r)
+{
+	return r->art.staged || r->art.earlier;
+}
+
+bool
 artifacts_is_own(const struct restore *r, const struct restore_dir *d, const char *name)
 {
-	return r->art.staged && d->parent == NULL && strcmp(name, ARTIFACTS_DIR) == 0;
+	return artifacts_in_tree(r) && d->parent == NULL && strcmp(name, ARTIFACTS_DIR) == 0;
 }
 
 /* ---- journal ---- */
@@ -374,8 +380,11 @@ artifacts_staged(struct restore *r, enum ecode outcome, struct err *e)
 	memset(r->art.tally, 0, sizeof(r->art.tally));
 	rc = restore_table_write(r, r->art.fd, &t, &ignored, e);
 	if (rc == E_OK)
-		rc = write_summary(
-			r, "stage_copy_summary.json", outcome == E_OK ? "success" : "failed", e);
+		rc = write_summary(r, "stage_copy_summary.json",
+			outcome != E_OK                            ? "failed"
+			: r->args->allow_partial && r->damaged > 0 ? "partial"
+								   : "success",
+			e);
 	artifacts_event(r, r->args->dry_run ? "stage_build_dry_run" : "stage_build_completed",
 		outcome == E_OK ? NULL : err_row(outcome)->name);
 	return rc;
@@ -437,18 +446,27 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	lines_begin(&l, &w);
+	if (r->args->resume != NULL)
+		lines_str(&w, "continues", r->args->resume);
 	json_put_key(&w, "counts");
 	json_open_object(&w);
 	lines_u64(&w, "conflicts", r->unresolved);
 	lines_u64(&w, "failed_files", r->damaged + r->verify_failed);
+	if (r->args->resume != NULL)
+		lines_u64(&w, "kept_files", r->kept_files);
 	lines_u64(&w, "planned", r->planned.files + r->planned.dirs + r->planned.others);
 	lines_u64(&w, "verified_files", r->out->verified_files);
 	json_close_object(&w);
-	lines_str(&w, "destination_root", r->dest.path);
+	lines_str(
+		&w, "destination_root", r->out->missing > 0 ? r->dest.partial_path : r->dest.path);
 	json_put_key(&w, "dry_run");
 	json_put_bool(&w, r->args->dry_run);
 	lines_str(&w, "mode", restore_tree_text(r->args->tree));
-	lines_str(&w, "result", outcome == E_OK ? "ok" : conflict ? "conflict" : "error");
+	lines_str(&w, "result",
+		outcome == E_OK                ? "ok"
+		: outcome == E_RESTORE_PARTIAL ? "partial"
+		: conflict                     ? "conflict"
+					       : "error");
 	lines_str(&w, "run_id", r->args->run_id);
 	lines_id(&w, "snapshot_id", &r->out->snapshot_id);
 	lines_str(&w, "verb", restore_kind_text(r->args->kind));

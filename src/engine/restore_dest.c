@@ -16,7 +16,6 @@
 #include "fs/walk.h"
 #include "os/io.h"
 
-#define STAGE_SUFFIX     ".holdfast_stage"
 #define DEST_FRESH_MODE  0755
 #define DIR_FLAGS        (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #define EMPTY_DENT_BYTES 4096 /* one getdents call: "." and ".." and whatever else */
@@ -52,17 +51,18 @@ name_texts(struct restore *r, struct err *e)
 	else
 		rc = arena_str(&r->arena, clean.p, clean.len - base_len - 1, &d->parent, e);
 	if (rc == E_OK)
-		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX "/%s", d->path, r->args->run_id);
+		rc = buf_printf(
+			&text, e, "%s" RESTORE_STAGE_SUFFIX "/%s", d->path, r->args->run_id);
 	if (rc == E_OK)
 		rc = arena_str(&r->arena, text.p, text.len, &d->run_path, e);
 	buf_clear(&text);
 	if (rc == E_OK)
-		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX, d->path);
+		rc = buf_printf(&text, e, "%s" RESTORE_STAGE_SUFFIX, d->path);
 	if (rc == E_OK)
 		rc = arena_str(&r->arena, text.p, text.len, &d->stage_path, e);
 	buf_clear(&text);
 	if (rc == E_OK)
-		rc = buf_printf(&text, e, "%s" STAGE_SUFFIX, d->base);
+		rc = buf_printf(&text, e, "%s" RESTORE_STAGE_SUFFIX, d->base);
 	if (rc == E_OK)
 		rc = arena_str(&r->arena, text.p, text.len, &d->stage_name, e);
 	return rc;
@@ -147,6 +147,8 @@ restore_dest_check(struct restore *r, struct err *e)
 	rc = name_texts(r, e);
 	if (rc == E_OK)
 		rc = open_parent(r, &parent, e);
+	if (rc == E_OK)
+		rc = restore_partial_check(r, e);
 	if (rc == E_OK)
 		rc = restore_apart(r, e);
 	if (rc != E_OK)
@@ -279,13 +281,37 @@ check_root(struct restore *r, struct err *e)
 	return E_OK;
 }
 
+/* The run's own directory and the tree in it, both new. */
+static enum ecode
+make_run(struct restore *r, struct err *e)
+{
+	struct restore_dest *d = &r->dest;
+	const struct os *os = r->s->os;
+	enum ecode rc;
+	int got = os->mkdir(os, d->stage_fd, r->args->run_id, 0700);
+
+	if (got < 0)
+		return stage_refused(e, got, "mkdir", d->run_path);
+	d->run_made = true;
+	rc = open_made(r, d->stage_fd, r->args->run_id, &d->run_fd, e);
+	if (rc == E_OK)
+		rc = restore_stage_lock(r, e);
+	if (rc == E_OK)
+		rc = restore_left_note(r, e);
+	if (rc != E_OK)
+		return rc;
+	got = os->mkdir(os, d->run_fd, RESTORE_STAGE_ROOT, 0700);
+	if (got < 0)
+		return stage_refused(e, got, "mkdir " RESTORE_STAGE_ROOT " in", d->run_path);
+	d->root_made = true;
+	return E_OK;
+}
+
 enum ecode
 restore_stage_make(struct restore *r, struct err *e)
 {
 	struct restore_dest *d = &r->dest;
-	const struct os *os = r->s->os;
 	enum ecode rc = d->inside ? move_inside(r, e) : E_OK;
-	int got;
 
 	if (rc == E_OK)
 		rc = make_stage_dir(r, e);
@@ -297,21 +323,12 @@ restore_stage_make(struct restore *r, struct err *e)
 	}
 	if (rc != E_OK)
 		return rc;
-	got = os->mkdir(os, d->stage_fd, r->args->run_id, 0700);
-	if (got < 0)
-		return stage_refused(e, got, "mkdir", d->run_path);
-	d->run_made = true;
-	rc = open_made(r, d->stage_fd, r->args->run_id, &d->run_fd, e);
+	rc = r->args->resume != NULL ? restore_stage_take(r, e) : make_run(r, e);
 	if (rc == E_OK)
-		rc = restore_left_note(r, e);
-	if (rc != E_OK)
-		return rc;
-	got = os->mkdir(os, d->run_fd, RESTORE_STAGE_ROOT, 0700);
-	if (got < 0)
-		return stage_refused(e, got, "mkdir " RESTORE_STAGE_ROOT " in", d->run_path);
-	d->root_made = true;
-	rc = make_root(r, e);
-	return rc == E_OK ? check_root(r, e) : rc;
+		rc = make_root(r, e);
+	if (rc == E_OK)
+		rc = check_root(r, e);
+	return rc == E_OK && r->args->resume != NULL ? restore_records_check(r, e) : rc;
 }
 
 /* ---- promotion ---- */
@@ -359,11 +376,12 @@ rename_into_place(struct restore *r)
 {
 	struct restore_dest *d = &r->dest;
 	const struct os *os = r->s->os;
-	unsigned flags = d->exists ? 0 : RENAME_NOREPLACE;
-	int rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, d->base, flags);
+	unsigned flags = d->exists && r->out->missing == 0 ? 0 : RENAME_NOREPLACE;
+	const char *name = r->out->missing > 0 ? d->partial : d->base;
+	int rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, name, flags);
 
 	if (flags != 0 && (rc == -EINVAL || rc == -ENOSYS))
-		rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, d->base, 0);
+		rc = os->rename(os, d->run_fd, RESTORE_STAGE_ROOT, d->parent_fd, name, 0);
 	return rc;
 }
 
@@ -388,7 +406,8 @@ restore_promote(struct restore *r, struct err *e)
 	int got;
 
 	rc = describe_root(r, e);
-	if (rc == E_OK && d->records == RECORDS_OURS && r->args->kind == RESTORE_EMPTY)
+	if (rc == E_OK && d->records == RECORDS_OURS && r->args->kind == RESTORE_EMPTY &&
+		r->out->missing == 0)
 		rc = artifacts_take_over(r, e);
 	if (rc == E_OK)
 		rc = make_durable(r, e);
@@ -418,6 +437,8 @@ restore_dest_done(struct restore *r, bool keep_stage)
 		(void)os->unlink(os, d->run_fd, RESTORE_STAGE_ROOT, AT_REMOVEDIR);
 	if (!keep_stage && !d->old_staged)
 		restore_left_forget(r);
+	if (!keep_stage && d->run_made)
+		restore_resume_forget(r);
 	if (!keep_stage && d->run_made)
 		(void)os->unlink(os, d->stage_fd, r->args->run_id, AT_REMOVEDIR);
 	if (!keep_stage && d->stage_made)

@@ -59,6 +59,8 @@ struct restore_extra {
 	uint64_t inode, device_id; /* links > 1 only, else 0 */
 	uint32_t names;            /* names this inode gets; counted at the primary */
 	const char *from; /* its path in the snapshot ("/a/b"), where that is another; else NULL */
+	uint8_t *
+		have; /* of a continued restore: a bit per piece that is in the file already; else NULL */
 };
 
 struct restore_item {
@@ -77,6 +79,7 @@ struct restore_item {
 		struct restore_item *link_to; /* others: the first name of this inode, or NULL */
 	} to;
 	uint8_t live; /* LIVE_* */
+	bool kept;    /* an earlier run staged it, or some of it, and that was hashed again */
 	uint8_t decision; /* enum conflict_rule: SNAPSHOT, LIVE, KEEP_BOTH, or REFUSE while unresolved */
 	_Atomic size_t left; /* blobs that are not written yet */
 	atomic_bool made;    /* staged whole */
@@ -163,6 +166,7 @@ struct restore_artifacts {
 	int journal_fd;   /* execution_journal.jsonl; -1: none */
 	const char *path; /* where it is now */
 	bool staged;      /* below the stage: moves with it */
+	bool earlier;     /* those of a run that is continued are in the stage, too */
 	bool in_tree;     /* its parent directory was made by us inside the tree */
 	struct id candidates, conflicts, plan; /* digests */
 	struct hasher *hasher;
@@ -180,17 +184,20 @@ enum restore_records {
 struct restore_dest {
 	const char *previous; /* name the replaced tree gets; NULL: nothing is replaced */
 	bool noted;           /* LEFT_NOTE was written (restore_left.c) */
+	bool resumable;       /* what is needed to continue is in the stage (restore_resume.c) */
 	bool old_staged;      /* it could not get that name: it is in the stage */
-	const char *path, *parent, *base; /* cleaned; base is one safe name */
-	const char *stage_name;           /* "<base>.holdfast_stage" */
-	const char *stage_path;           /* "<dest>.holdfast_stage" */
-	const char *run_path;             /* "<dest>.holdfast_stage/<run_id>" */
+	const char *path, *parent, *base;   /* cleaned; base is one safe name */
+	const char *partial, *partial_path; /* "<base>.partial"; NULL unless it is allowed */
+	const char *stage_name;             /* "<base>.holdfast_stage" */
+	const char *stage_path;             /* "<dest>.holdfast_stage" */
+	const char *run_path;               /* "<dest>.holdfast_stage/<run_id>" */
 	int parent_fd, stage_fd, run_fd, root_fd;
 	int home_fd; /* directory that holds the stage's, when that is not the parent; else -1 */
 	bool inside; /* the stage is in the destination, not beside it */
 	bool exists; /* an empty directory, to be replaced */
 	enum restore_records records;         /* what its ARTIFACTS_DIR is */
 	struct os_meta meta;                  /* of it */
+	uint64_t run_dev;                     /* of a stage that is continued */
 	bool stage_made, run_made, root_made; /* by this run, and still there */
 };
 
@@ -203,10 +210,11 @@ struct restore {
 	struct place *place;
 	struct restore_names *names; /* NULL unless by name */
 	struct restore_policy *policy;
-	_Atomic uint64_t devices_left; /* not restored by choice */
-	struct restore_only *only;     /* NULL: no list of paths */
-	struct instant when;           /* of the snapshot */
-	uint64_t stripped;             /* entries of which --strip-components left no name */
+	_Atomic uint64_t devices_left;                       /* not restored by choice */
+	_Atomic uint64_t kept_files, kept_bytes, kept_space; /* of a stage that is continued */
+	struct restore_only *only;                           /* NULL: no list of paths */
+	struct instant when;                                 /* of the snapshot */
+	uint64_t stripped; /* entries of which --strip-components left no name */
 	struct space space;
 	bool privileged;               /* runs as root */
 	struct restore_worker *worker; /* s->workers + 1 */
@@ -316,7 +324,8 @@ enum ecode restore_stage_make(struct restore *r, struct err *e) must_check;
 enum ecode restore_promote(struct restore *r, struct err *e) must_check;
 void restore_dest_done(struct restore *r, bool keep_stage);
 
-#define RESTORE_STAGE_ROOT "stage_root" /* D-1 */
+#define RESTORE_STAGE_SUFFIX ".holdfast_stage" /* D-1 */
+#define RESTORE_STAGE_ROOT   "stage_root"
 #define RESTORE_STAGE_INSIDE \
 	".holdfast_stage" /* where nothing may be made beside the destination */
 
@@ -352,6 +361,35 @@ enum ecode restore_left_look(struct restore *r, struct err *e) must_check;
 /* Before an exchange: which tree is to be replaced. */
 enum ecode restore_left_note(struct restore *r, struct err *e) must_check;
 void restore_left_forget(struct restore *r);
+
+/* ---- restore_resume.c: the stage of an interrupted restore (IX-48) ---- */
+#define RESTORE_STAGE_PLAN "restore_plan.json" /* in the run's directory of the stage */
+/* Held with d->run_fd: no two programs build one stage.  E_RESUME_BUSY; places that know no such locks go without. */
+enum ecode restore_stage_lock(struct restore *r, struct err *e) must_check;
+/* The stage of args->resume becomes this run's: opened, locked, checked, renamed.  E_RESUME_STAGE, E_RESUME_BUSY */
+enum ecode restore_stage_take(struct restore *r, struct err *e) must_check;
+/* Records of the runs that are continued: nothing but plain files.  Before anything is written among them. */
+enum ecode restore_records_check(struct restore *r, struct err *e) must_check;
+/* Durable, before the first byte is staged.  Fine without args->resumable. */
+enum ecode restore_resume_note(struct restore *r, struct err *e) must_check;
+void restore_resume_forget(struct restore *r);
+/* The next step of a refusal. */
+void restore_resume_tell(struct restore *r, struct err *e);
+
+/* ---- restore_adopt.c ---- */
+/* What the earlier run staged: kept where it hashes to the plan, else removed; E_RESUME_FOREIGN.  Fine without args->resume. */
+enum ecode restore_adopt(struct restore *r, struct err *e) must_check;
+/* This piece is in its file already. */
+bool restore_has_piece(const struct restore_item *item, size_t blob);
+
+/* ---- restore_partial.c (D-20) ---- */
+/* The name of a partial restore is free.  Fine when none is allowed. */
+enum ecode restore_partial_check(struct restore *r, struct err *e) must_check;
+/* What cannot be restored whole is taken out of the stage and of the plan. */
+enum ecode restore_partial_drop(struct restore *r, struct err *e) must_check;
+/* Where the records are once it is in place. */
+enum ecode restore_partial_records(struct restore *r, struct err *e) must_check;
+
 /* ---- restore_in_place.c ---- */
 /* Old safety sets beyond the limit go.  Fine for the other verbs, like the next one. */
 enum ecode restore_in_place_begin(struct restore *r, struct err *e) must_check;
@@ -401,6 +439,9 @@ const struct restore_item *restore_iter_next(struct restore_iter *it);
 /* What is at the destination is not what the snapshot has; in place attributes count, too. */
 bool restore_differs(const struct restore *r, const struct restore_item *item);
 enum ecode restore_live_compare(struct restore *r, struct err *e) must_check;
+/* Are the bytes of an open file from `at` on this piece?  *len: how many it has.  What cannot be read is not. */
+enum ecode restore_same_piece(struct restore *r, struct restore_worker *w, int fd, uint64_t at,
+	const struct id *piece, uint32_t *len, bool *same, struct err *e) must_check;
 
 /* ---- restore_planfile.c ---- */
 /* Every file has one object a candidate. */
@@ -413,8 +454,18 @@ struct restore_table {
 enum ecode restore_table_write(struct restore *r, int dir, const struct restore_table *t,
 	struct id *digest, struct err *e) must_check;
 void restore_put_path(struct json_out *w, const char *key, const struct buf *path);
+/* ---- restore_apply.c ---- */
+#define PLAN_FILE_MAX_BYTES (16U << 20) /* patterns of many options; more is no plan of ours */
+#define PLAN_ARENA_BYTES    (64U << 20)
+/* The text of a plan; hold->arena is set.  E_PLAN_FILE */
+enum ecode restore_plan_take(const struct buf *text, const struct id *vault_id,
+	struct restore_approval *hold, struct restore_args *out, struct err *e) must_check;
+
 const char *restore_tree_text(enum restore_tree tree);
 const char *restore_verify_text(enum restore_verify verify);
+/* The plan alone, in a directory of our choice, whether or not there are artifacts. */
+enum ecode artifacts_plan_at(
+	struct restore *r, int dir, const char *name, struct err *e) must_check;
 /* args->plan_digest is that of this plan, or E_PLAN_CHANGED; nothing is written. */
 enum ecode artifacts_approved(struct restore *r, struct err *e) must_check;
 /* restore_plan.json, restore_candidates.jsonl, restore_conflicts.jsonl among the artifacts. */
@@ -440,6 +491,7 @@ enum ecode artifacts_earlier(
 	struct restore *r, int dest, enum restore_records *whose, struct err *e) must_check;
 /* Into the stage with those of ours: the destination is then empty. */
 enum ecode artifacts_take_over(struct restore *r, struct err *e) must_check;
+bool artifacts_in_tree(const struct restore *r);
 /* The entry is ours, not the snapshot's: the verification leaves it out. */
 bool artifacts_is_own(const struct restore *r, const struct restore_dir *d, const char *name);
 

@@ -352,7 +352,7 @@ compare_names(struct keeping *k, struct err *e)
 		expected += is_expected(&plan->items[i]) &&
 			    (plan->items[i].type != NODE_DIR ||
 				    !restore_dir_stays(k->r, &plan->items[i]));
-	if (plan != NULL && plan->parent == NULL && k->r->art.staged)
+	if (plan != NULL && plan->parent == NULL && artifacts_in_tree(k->r))
 		expected++;
 	if (rc == E_OK && list.n != expected)
 		rc = changed(k->dir->from[0] == '\0' ? "the destination" : k->dir->from,

@@ -57,6 +57,7 @@ struct left {
 	bool staged;     /* a tree is in its stage */
 	bool aside;      /* a tree has the previous name of that run */
 	bool swapped;    /* the tree in the stage is the one that was to be replaced */
+	bool resumable;  /* its plan is there */
 };
 
 static bool
@@ -95,6 +96,7 @@ look_at(struct left *l, int stage_fd)
 	if (io_open(r->s->os, stage_fd, l->run, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &run.fd,
 		    NULL) != E_OK)
 		return;
+	l->resumable = is_there(r, run.fd, RESTORE_STAGE_PLAN, &m);
 	l->staged = is_there(r, run.fd, RESTORE_STAGE_ROOT, &m);
 	l->swapped = l->staged && noted_inode(r, run.fd, &ino) && m.ino == ino;
 	if (restore_previous_name(r->dest.base, l->run, previous, sizeof(previous)))
@@ -121,6 +123,10 @@ tell(const struct left *l)
 			"run %s put its tree in place, but the tree that was there before is still %s/%s/" RESTORE_STAGE_ROOT
 			". Next: mv -T it to %s/%s, or wherever you want it",
 			l->run, d->stage_path, l->run, d->parent, previous);
+	else if (l->resumable)
+		(void)snprintf(text, sizeof(text),
+			"run %s put nothing in place; what it had built is %s/%s. Unless it is still at work, go on with it: holdfast restore --resume %s. Or remove it",
+			l->run, d->stage_path, l->run, l->run);
 	else if (l->staged)
 		(void)snprintf(text, sizeof(text),
 			"run %s put nothing in place; what it had built is %s/%s. Unless it is still at work, it may be removed",
@@ -146,7 +152,8 @@ restore_left_look(struct restore *r, struct err *e)
 	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
 		struct left l = { .r = r, .run = list.v[i].name };
 
-		if (!run_id_is_one(l.run) || strcmp(l.run, r->args->run_id) == 0)
+		if (!run_id_is_one(l.run) || strcmp(l.run, r->args->run_id) == 0 ||
+			(r->args->resume != NULL && strcmp(l.run, r->args->resume) == 0))
 			continue;
 		look_at(&l, stage.fd);
 		tell(&l);

@@ -45,32 +45,41 @@ same_type(enum node_type type, uint32_t st_mode)
 	return false; /* not reached: -Wswitch-enum proves the list above */
 }
 
+enum ecode
+restore_same_piece(struct restore *r, struct restore_worker *w, int fd, uint64_t at,
+	const struct id *piece, uint32_t *len, bool *same, struct err *e)
+{
+	struct buf *plain = &w->plain;
+	size_t got = 0;
+	struct id id;
+	enum ecode rc;
+
+	*len = 0;
+	*same = index_size(r->s->index, BLOB_DATA, piece, len);
+	if (!*same)
+		return E_OK;
+	buf_clear(plain);
+	rc = buf_reserve(plain, (size_t)*len + 1, e);
+	if (rc != E_OK)
+		return rc;
+	if (io_pread(r->s->os, fd, plain->p, *len, at, &got, "a piece", NULL) != E_OK)
+		got = 0; /* not readable: not known to be the same */
+	blob_id(w->codec, plain->p, got, &id);
+	*same = got == *len && id_cmp(&id, piece) == 0;
+	return E_OK;
+}
+
 /* *same: every piece of the live file hashes to the plan's. */
 static enum ecode
 hash_pieces(struct looking *l, const struct restore_item *item, int fd, bool *same, struct err *e)
 {
-	struct buf *plain = &l->w->plain;
 	uint64_t at = 0;
 	enum ecode rc = E_OK;
+	uint32_t len;
 
 	*same = true;
 	for (size_t k = 0; rc == E_OK && *same && k < item->content_count; k++) {
-		size_t got = 0;
-		uint32_t len;
-		struct id id;
-
-		*same = index_size(l->r->s->index, BLOB_DATA, &item->content[k], &len);
-		if (!*same)
-			break;
-		buf_clear(plain);
-		rc = buf_reserve(plain, (size_t)len + 1, e);
-		if (rc == E_OK && io_pread(l->r->s->os, fd, plain->p, len, at, &got, item->name,
-					  NULL) != E_OK)
-			got = 0; /* not readable: not known to be the same */
-		if (rc != E_OK)
-			return rc;
-		blob_id(l->w->codec, plain->p, got, &id);
-		*same = got == len && id_cmp(&id, &item->content[k]) == 0;
+		rc = restore_same_piece(l->r, l->w, fd, at, &item->content[k], &len, same, e);
 		at += len;
 	}
 	return rc;

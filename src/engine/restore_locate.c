@@ -217,6 +217,7 @@ locate_file(struct restore *r, struct restore_item *item, uint64_t *need)
 		if (!locate_blob(r, item, k, at, &len)) {
 			restore_damage(r, item->dir, item->name, E_BLOB_ABSENT, 0,
 				"a piece of its content is in no index");
+			atomic_store(&item->damaged, true);
 			r->use_count = before;
 			return;
 		}
@@ -226,6 +227,7 @@ locate_file(struct restore *r, struct restore_item *item, uint64_t *need)
 	if (at != item->size) {
 		restore_damage(r, item->dir, item->name, E_BLOB_LENGTH, 0,
 			"its size is not that of its content");
+		atomic_store(&item->damaged, true);
 		r->use_count = before;
 		return;
 	}
@@ -297,6 +299,8 @@ check_space(struct restore *r, uint64_t need, struct err *e)
 
 	need += RESTORE_RESERVE_BYTES;
 	r->needed = need;
+	if (r->args->resume != NULL)
+		return E_OK; /* some of it is staged: restore_adopt() */
 	if (r->args->kind == RESTORE_IN_PLACE)
 		return E_OK; /* what is there already is not written again: restore_in_place_choose() */
 	if (need > r->space.free_bytes)
@@ -327,7 +331,7 @@ restore_locate(struct restore *r, struct err *e)
 		rc = locate_all(r, &need, e);
 	if (rc != E_OK)
 		return rc;
-	if (r->damaged > 0)
+	if (r->damaged > 0 && !r->args->allow_partial)
 		return err_set(e, E_RESTORE_DAMAGED, 0,
 			"%" PRIu64 " path%s cannot be restored; nothing was written",
 			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
@@ -397,7 +401,7 @@ restore_relocate(struct restore *r, struct err *e)
 		return rc;
 	if (r->use_count > 1)
 		qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
-	if (entries > r->space.free_inodes)
+	if (r->args->resume == NULL && entries > r->space.free_inodes)
 		return err_set(e, E_DEST_SPACE, 0,
 			"%" PRIu64 " inodes are needed for what stays, %" PRIu64 " are free",
 			entries, r->space.free_inodes);

@@ -249,8 +249,8 @@ count_planned(struct restore *r, struct err *e)
 {
 	uint64_t n = atomic_fetch_add(&r->planned_items, 1) + 1;
 
-	if (n <= r->space.free_inodes)
-		return E_OK;
+	if (n <= r->space.free_inodes || r->args->resume != NULL)
+		return E_OK; /* a plan that is continued was counted when it was made */
 	return err_set(e, E_DEST_SPACE, 0, "more than the %" PRIu64 " inodes that are free",
 		r->space.free_inodes);
 }

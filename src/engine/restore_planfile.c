@@ -438,6 +438,19 @@ write_plan_set(struct restore *r, int dir, const char *const names[3], struct er
 static const char *const plan_names[3] = { "restore_plan.json", "restore_candidates.jsonl",
 	"restore_conflicts.jsonl" };
 
+enum ecode
+artifacts_plan_at(struct restore *r, int dir, const char *name, struct err *e)
+{
+	autoclean(buf_done) struct buf plan = buf_limit(PLAN_MAX_BYTES);
+	enum ecode rc = E_OK;
+
+	if (r->art.fd < 0 && r->args->plan_digest == NULL) /* else the tables are hashed already */
+		rc = write_plan_set(r, LINES_NOWHERE, plan_names, e);
+	if (rc == E_OK)
+		rc = plan_object(r, &plan, e);
+	return rc == E_OK ? write_plan(r, dir, name, &plan, e) : rc;
+}
+
 /* Hashed without being written: the plan that was approved must be the plan that is carried out. */
 enum ecode
 artifacts_approved(struct restore *r, struct err *e)

@@ -17,8 +17,10 @@
 static enum ecode
 stage_item(struct restore *r, struct restore_worker *w, struct restore_item *item, struct err *e)
 {
-	if (item->type == NODE_DIR || item->skipped || restore_is_link(item))
+	if (item->type == NODE_DIR || item->skipped || item->damaged || restore_is_link(item))
 		return E_OK;
+	if (item->kept)
+		return E_OK; /* all of it, or to be gone on with */
 	if (item->type != NODE_FILE)
 		return restore_write_other(r, w, item, e);
 	if (item->content_count == 0)
@@ -34,7 +36,7 @@ make_dir(struct restore *r, struct restore_worker *w, const struct restore_dir *
 	if (d->parent == NULL)
 		return E_OK;
 	rc = restore_path(d, NULL, &w->path, e);
-	if (rc == E_OK)
+	if (rc == E_OK && !d->self->kept)
 		rc = place_dir(r->place, restore_rel(&w->path), e);
 	if (rc == E_OK)
 		restore_item_done(r, w, d->self);
@@ -222,8 +224,13 @@ make_link(struct restore *r, struct restore_worker *w, struct restore_item *item
 	enum ecode rc;
 	int dir;
 
-	if (first->damaged)
-		return E_OK; /* told already */
+	if (first->damaged) {
+		item->damaged = true;
+		if (r->args->allow_partial) /* else the first name speaks for all */
+			restore_damage(r, item->dir, item->name, E_BLOB_ABSENT, 0,
+				"it is another name of a file that is damaged");
+		return E_OK;
+	}
 	if (first->skipped) {
 		item->skipped = true;
 		atomic_fetch_add(&r->not_made, 1);
@@ -304,7 +311,7 @@ set_late_modes(struct restore *r, const struct restore_dir *d, int fd, struct er
 		const struct restore_item *item = &d->items[i];
 		int rc = 0;
 
-		if (!item->skipped && restore_mode_is_late(r, item))
+		if (!item->skipped && !item->damaged && restore_mode_is_late(r, item))
 			rc = os->chmod(os, fd, item->name, item->st_mode);
 		if (rc < 0)
 			return io_refusal(e, E_STAGE_IO, rc, "chmod", item->name);

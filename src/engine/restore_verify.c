@@ -134,7 +134,7 @@ part_task(struct flow_task *task, unsigned worker, struct err *e)
 	for (size_t i = part->first; rc == E_OK && i < part->first + part->count; i++) {
 		struct restore_item *item = &part->dir->items[i];
 
-		if (item->skipped)
+		if (item->skipped || item->damaged)
 			continue;
 		if (item->type == NODE_FILE && item->content_count > 0)
 			rc = check_file(r, w, part, item, e);
@@ -196,7 +196,7 @@ share_dir(struct restore_worker *w, struct restore_dir *d, struct err *e)
 
 	for (size_t i = 0; rc == E_OK && i < d->count; i++) {
 		bool large = d->items[i].type == NODE_FILE && !d->items[i].skipped &&
-			     d->items[i].size > RESTORE_VERIFY_BYTES;
+			     !d->items[i].damaged && d->items[i].size > RESTORE_VERIFY_BYTES;
 
 		if (!large) {
 			bytes += d->items[i].size;
@@ -244,7 +244,7 @@ type_matches(enum node_type type, uint32_t st_mode)
 static bool
 expected(const struct restore_item *item)
 {
-	return item->type == NODE_DIR ? item->to.child->wanted : !item->skipped;
+	return item->type == NODE_DIR ? item->to.child->wanted : !item->skipped && !item->damaged;
 }
 
 static const char *

@@ -81,7 +81,7 @@ describe(struct restore *r, const struct restore_item *item, int fd, const char 
 		.atime = item->atime,
 		.mtime = item->mtime,
 		.is_symlink = item->type == NODE_SYMLINK,
-		.fresh = fresh,
+		.fresh = fresh && !item->kept,
 	};
 
 	if (item->extra != NULL) {
