@@ -20,6 +20,7 @@ struct restore_words {
 	struct restore_selection selection;
 	struct rules *includes, *excludes, *conflicts;
 	struct restore_approval approval; /* of a plan that is applied */
+	char own_id[RUN_ID_MAX];          /* of a run without a folder */
 };
 
 static void
@@ -124,10 +125,8 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 	const struct options *o = cli->opt;
 	enum ecode rc;
 
-	/* in every restored tree once all comparers of the tests know them: WC-17 */
-	w->args.artifacts = flag_given(o, FLAG_ARTIFACTS) || flag_given(o, FLAG_PLAN) ||
-			    flag_given(o, FLAG_RESTORE_DRY_RUN) || o->arg_count == 2 ||
-			    o->command != CMD_RESTORE;
+	w->args.artifacts =
+		true; /* WC-17, WC-23: in every restored tree, or where --artifacts says */
 	if (o->command == CMD_RESTORE_SWAP)
 		w->args.kind = RESTORE_SWAP;
 	else if (o->command == CMD_RESTORE_IN_PLACE)
@@ -367,12 +366,18 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 		return rc;
 	if (cli->screen.verbose > 1 || (cli->screen.verbose > 0 && !cli->screen.json))
 		job_want_items(&job);
-	w->args.run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	w->args.run_id = cli->run_id;
+	if (cli->run_id[0] == '\0')
+		rc = run_id_make(cli->os, w->own_id,
+			e); /* without a report the records have a run's name all the same: D-6 */
+	if (cli->run_id[0] == '\0')
+		w->args.run_id = w->own_id;
 	if (cli->run_dir != NULL)
 		w->args.fallback_dir = cli->run_dir;
 	if (w->args.kind == RESTORE_IN_PLACE)
 		w->args.source = args.source;
-	rc = job_open(&job, &how, &s, e);
+	if (rc == E_OK)
+		rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = restore_run(&s, &w->args, result, e);
 	fill_result(&job, &w->args, result);

@@ -53,6 +53,17 @@ write_marker(struct restore *r, int dir, struct err *e)
 	return io_publish(r->s->os, &how, &text, 1, e);
 }
 
+/* The run's directory below an open one.  In the stage a syncfs follows; elsewhere the name is made durable here. */
+static enum ecode
+make_run_dir(struct restore *r, int parent, struct err *e)
+{
+	enum ecode rc = make_dir_at(r, parent, r->args->run_id, &r->art.fd, e);
+	int got = rc == E_OK && !r->art.staged ? r->s->os->fsync(r->s->os, parent) : 0;
+
+	return got < 0 ? io_refusal(e, E_STAGE_IO, got, "fsync the directory of", r->args->run_id)
+		       : rc;
+}
+
 /* `.holdfast_restore/<run id>` below an open directory. */
 static enum ecode
 make_below(struct restore *r, int parent, struct err *e)
@@ -63,7 +74,7 @@ make_below(struct restore *r, int parent, struct err *e)
 	if (rc == E_OK)
 		rc = write_marker(r, all.fd, e);
 	if (rc == E_OK)
-		rc = make_dir_at(r, all.fd, r->args->run_id, &r->art.fd, e);
+		rc = make_run_dir(r, all.fd, e);
 	return rc;
 }
 
@@ -75,7 +86,7 @@ make_at(struct restore *r, const char *dir, struct err *e)
 
 	if (rc == E_OK)
 		rc = io_open(r->s->os, AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0, &parent.fd, e);
-	return rc == E_OK ? make_dir_at(r, parent.fd, r->args->run_id, &r->art.fd, e) : rc;
+	return rc == E_OK ? make_run_dir(r, parent.fd, e) : rc;
 }
 
 /* A dry run's own directory in the destination, which may not be there yet. */
@@ -318,6 +329,22 @@ stage_outcome(const struct restore *r, const struct restore_item *item)
 									     : OUTCOME_FAILED;
 }
 
+/* Below the run's directory in the stage (WC-15): the same for every run, so that two of them can be compared. */
+static enum ecode
+put_stage_path(struct json_out *w, const struct buf *path, struct err *e)
+{
+	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 16);
+	enum ecode rc = buf_add(&text, RESTORE_STAGE_ROOT, strlen(RESTORE_STAGE_ROOT), e);
+
+	if (rc == E_OK)
+		rc = buf_add(&text, path->p, path->len, e);
+	if (rc != E_OK)
+		return rc;
+	json_put_key(w, "stage_path");
+	json_put_text(w, text.p, text.len);
+	return E_OK;
+}
+
 static enum ecode
 put_staged(struct restore *r, struct lines *l, const struct restore_item *item, uint64_t index,
 	const struct buf *path, struct err *e)
@@ -325,6 +352,7 @@ put_staged(struct restore *r, struct lines *l, const struct restore_item *item, 
 	static const char *const names[] = { "copied", "skipped", "failed" };
 	enum outcome got = stage_outcome(r, item);
 	struct json_out w;
+	enum ecode rc;
 
 	r->art.tally[got]++;
 	lines_begin(l, &w);
@@ -338,7 +366,8 @@ put_staged(struct restore *r, struct lines *l, const struct restore_item *item, 
 		json_put_str(&w, item->extra->from);
 	else
 		json_put_text(&w, path->p, path->len);
-	return lines_end(l, &w, e);
+	rc = put_stage_path(&w, path, e);
+	return rc == E_OK ? lines_end(l, &w, e) : rc;
 }
 
 static enum ecode
@@ -353,6 +382,7 @@ write_summary(struct restore *r, const char *name, const char *status, struct er
 
 	if (rc != E_OK)
 		return rc;
+	l.sync_later = r->art.staged;
 	lines_begin(&l, &w);
 	lines_u64(&w, verify ? "failed" : "failed_files", n[OUTCOME_FAILED]);
 	if (verify)
@@ -371,7 +401,9 @@ write_summary(struct restore *r, const char *name, const char *status, struct er
 enum ecode
 artifacts_staged(struct restore *r, enum ecode outcome, struct err *e)
 {
-	const struct restore_table t = { .name = "stage_copy_results.jsonl", .put = put_staged };
+	const struct restore_table t = {
+		.name = "stage_copy_results.jsonl", .sync_later = true, .put = put_staged
+	};
 	struct id ignored;
 	enum ecode rc;
 
@@ -379,6 +411,7 @@ artifacts_staged(struct restore *r, enum ecode outcome, struct err *e)
 		return E_OK;
 	memset(r->art.tally, 0, sizeof(r->art.tally));
 	rc = restore_table_write(r, r->art.fd, &t, &ignored, e);
+	r->art.staged_paths = r->art.tally[OUTCOME_DONE];
 	if (rc == E_OK)
 		rc = write_summary(r, "stage_copy_summary.json",
 			outcome != E_OK                            ? "failed"
@@ -414,8 +447,9 @@ put_verified(struct restore *r, struct lines *l, const struct restore_item *item
 enum ecode
 artifacts_verified(struct restore *r, enum ecode outcome, struct err *e)
 {
-	const struct restore_table t = { .name = "stage_verify_results.jsonl",
-		.put = put_verified };
+	const struct restore_table t = {
+		.name = "stage_verify_results.jsonl", .sync_later = true, .put = put_verified
+	};
 	bool looked = !r->args->dry_run && r->args->verify != VERIFY_NONE;
 	const char *status = !looked ? "skipped" : outcome == E_OK ? "success" : "failed";
 	struct id ignored;
@@ -429,6 +463,18 @@ artifacts_verified(struct restore *r, enum ecode outcome, struct err *e)
 		rc = write_summary(r, "stage_verify_summary.json", status, e);
 	artifacts_event(r, looked ? "restore_stage_verified" : "verify_stage_skipped", status);
 	return rc;
+}
+
+/* The last lines of the journal came after the last syncfs, and so did the summary's name (WC-23). */
+static enum ecode
+sync_last(struct restore *r, struct err *e)
+{
+	const struct os *os = r->s->os;
+	int got = r->art.journal_fd < 0 ? 0 : os->fsync(os, r->art.journal_fd);
+
+	if (got >= 0)
+		got = os->fsync(os, r->art.fd);
+	return got < 0 ? io_refusal(e, E_IO, got, "fsync", r->art.path) : E_OK;
 }
 
 enum ecode
@@ -455,6 +501,7 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 	if (r->args->resume != NULL)
 		lines_u64(&w, "kept_files", r->kept_files);
 	lines_u64(&w, "planned", r->planned.files + r->planned.dirs + r->planned.others);
+	lines_u64(&w, "staged_files", r->art.staged_paths);
 	lines_u64(&w, "verified_files", r->out->verified_files);
 	json_close_object(&w);
 	lines_str(
@@ -472,7 +519,9 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 	lines_str(&w, "verb", restore_kind_text(r->args->kind));
 	lines_str(&w, "verify", restore_verify_text(r->args->verify));
 	rc = lines_end(&l, &w, e);
-	return rc == E_OK ? lines_close(&l, &ignored, e) : rc;
+	if (rc == E_OK)
+		rc = lines_close(&l, &ignored, e);
+	return rc == E_OK ? sync_last(r, e) : rc;
 }
 
 void

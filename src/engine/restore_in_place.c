@@ -101,6 +101,8 @@ check_space(struct restore *r, struct err *e)
 	uint64_t need = RESTORE_RESERVE_BYTES + r->planned.bytes - r->left.bytes +
 			(files + r->planned.dirs) * RESTORE_BLOCK_BYTES;
 
+	if (r->args->artifacts)
+		need += (files + r->planned.dirs) * RESTORE_RECORD_BYTES;
 	r->needed = need;
 	r->out->needed_bytes = need;
 	if (need > r->space.free_bytes)

@@ -77,7 +77,7 @@ lines_close(struct lines *l, struct id *digest, struct err *e)
 
 	hasher_end(l->hasher, digest);
 	if (l->fd >= 0) {
-		got = l->os->fsync(l->os, l->fd);
+		got = l->sync_later ? 0 : l->os->fsync(l->os, l->fd);
 		if (rc == E_OK && got < 0)
 			rc = io_refusal(e, E_IO, got, "fsync", l->name);
 		got = l->os->close(l->os, l->fd);

@@ -15,6 +15,7 @@ struct lines {
 	struct buf text;
 	struct hasher *hasher;
 	uint64_t count;
+	bool sync_later; /* set after lines_open: the close does not sync, a syncfs follows before anything counts on it */
 };
 /* LINES_NOWHERE: nothing is written.  The file must not exist.  After a refusal only lines_done.  E_IO, E_IO_SPACE */
 enum ecode lines_open(
@@ -24,7 +25,7 @@ void lines_begin(struct lines *l, struct json_out *w);
 enum ecode lines_end(struct lines *l, struct json_out *w, struct err *e) must_check;
 /* After text that was put into l->text otherwise. */
 enum ecode lines_text_end(struct lines *l, struct err *e) must_check;
-/* Durable; the digest is that of the whole text. */
+/* Durable unless sync_later; the digest is that of the whole text. */
 enum ecode lines_close(struct lines *l, struct id *digest, struct err *e) must_check;
 void lines_done(struct lines *l); /* cleanup after a refusal; fine after a close */
 

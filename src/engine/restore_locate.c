@@ -298,6 +298,8 @@ check_space(struct restore *r, uint64_t need, struct err *e)
 	uint64_t items = r->planned.files + r->planned.dirs + r->planned.others - r->link_count + 3;
 
 	need += RESTORE_RESERVE_BYTES;
+	if (r->args->artifacts) /* wherever they go: a plan must not depend on it */
+		need += items * RESTORE_RECORD_BYTES;
 	r->needed = need;
 	if (r->args->resume != NULL)
 		return E_OK; /* some of it is staged: restore_adopt() */

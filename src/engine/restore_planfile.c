@@ -39,6 +39,7 @@ restore_table_write(
 	uint64_t index = 0;
 	enum ecode rc = lines_open(&l, r->s->os, dir, t->name, e);
 
+	l.sync_later = t->sync_later && r->art.staged;
 	restore_iter_begin(&it, r);
 	while (rc == E_OK && (item = restore_iter_next(&it)) != NULL) {
 		rc = restore_path(item->dir, item->name, &path, e);

@@ -75,17 +75,23 @@ copy_args(struct run *r, const struct run_args *args, struct err *e)
 }
 
 static enum ecode
-name_run(struct run *r, struct err *e)
+name_at(const struct os *os, struct instant when, char out[static RUN_ID_MAX], struct err *e)
 {
-	struct civil c = instant_civil(r->started);
+	struct civil c = instant_civil(when);
 	uint32_t word = 0;
-	int rc = r->os->random(r->os, &word, sizeof(word));
+	int rc = os->random(os, &word, sizeof(word));
 
 	if (rc < 0)
 		return err_set(e, E_RANDOM, -rc, "for a run's name");
-	(void)snprintf(r->id, sizeof(r->id), "%04" PRId64 "%02d%02dT%02d%02d%02dZ-%08" PRIx32,
-		c.year, c.month, c.day, c.hour, c.minute, c.second, word);
+	(void)snprintf(out, RUN_ID_MAX, "%04" PRId64 "%02d%02dT%02d%02d%02dZ-%08" PRIx32, c.year,
+		c.month, c.day, c.hour, c.minute, c.second, word);
 	return E_OK;
+}
+
+enum ecode
+run_id_make(const struct os *os, char out[static RUN_ID_MAX], struct err *e)
+{
+	return name_at(os, os->wall(os), out, e);
 }
 
 /* A fresh directory of our own; a name that exists is never taken over. */
@@ -96,7 +102,7 @@ make_folder(struct run *r, int runs_fd, struct err *e)
 	int made = -EEXIST;
 
 	for (int i = 0; rc == E_OK && made == -EEXIST && i < RUN_ID_TRIES; i++) {
-		rc = name_run(r, e);
+		rc = name_at(r->os, r->started, r->id, e);
 		if (rc == E_OK)
 			made = r->os->mkdir(r->os, runs_fd, r->id, 0700);
 	}

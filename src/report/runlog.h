@@ -32,6 +32,8 @@ enum ecode run_open(const struct os *os, const struct run_args *args, struct run
 	struct err *e) must_check;
 /* Does the text look like one? */
 bool run_id_is_one(const char *text);
+/* A fresh one: wall clock and random bits.  E_RANDOM */
+enum ecode run_id_make(const struct os *os, char out[static RUN_ID_MAX], struct err *e) must_check;
 const char *run_id(const struct run *r);
 const char *run_dir(const struct run *r); /* absolute */
 /* One journal line {ts,event,data}; keys sorted; data NULL writes {}.  Thread-safe.  A refusal sticks and shows in the report. */

@@ -19,6 +19,7 @@ static const char *const all_files[] = { "restore_plan.json", "restore_candidate
 	"restore_conflicts.jsonl", "execution_journal.jsonl", "stage_copy_results.jsonl",
 	"stage_copy_summary.json", "stage_verify_results.jsonl", "stage_verify_summary.json",
 	"restore_summary.json" };
+#define ALL_FILES (sizeof(all_files) / sizeof(all_files[0]))
 
 /* Two files with one inode, a link, a directory with an entry, and a name that JSON must escape. */
 static void
@@ -85,7 +86,7 @@ expect_all(const struct fix *f, const char *run)
 {
 	char path[700];
 
-	for (size_t i = 0; i < sizeof(all_files) / sizeof(all_files[0]); i++) {
+	for (size_t i = 0; i < ALL_FILES; i++) {
 		record_path(f, run, all_files[i], path, sizeof(path));
 		if (!exists(path))
 			fail_msg("%s is missing", path);
@@ -154,34 +155,42 @@ test_without_verification_the_summary_says_skipped(void **state)
 	expect_in(f, RUN_A, "stage_verify_summary.json", "\"status\":\"skipped\",\"verified\":0");
 }
 
-/* D-15: whatever the threads did. */
+static struct instant
+still_clock(const struct os *os)
+{
+	(void)os;
+	return (struct instant){ .s = 1795219200 };
+}
+
+/* E 12, D-15: the same snapshot and clock, whatever the threads did: the same bytes in every file of the set. */
 static void
 test_the_same_bytes_every_time(void **state)
 {
-	static const char *const same[] = { "restore_candidates.jsonl", "restore_conflicts.jsonl",
-		"stage_copy_results.jsonl", "stage_verify_results.jsonl",
-		"stage_copy_summary.json" };
 	struct fix *f = *state;
-	char *first[5];
+	struct os still = *os_posix();
+	char *first[ALL_FILES];
 	struct id plan;
 	size_t len;
 
 	make_source(f, NULL);
+	still.wall = still_clock;
+	f->os = &still;
 	expect_rc(f, fix_restore(f), E_OK);
 	plan = f->result.plan_digest;
-	for (size_t i = 0; i < 5; i++)
-		first[i] = record(f, RUN_A, same[i], &len);
+	for (size_t i = 0; i < ALL_FILES; i++)
+		first[i] = record(f, RUN_A, all_files[i], &len);
 	remove_tree(f->dest);
 	f->threads = 4;
 	expect_rc(f, fix_restore(f), E_OK);
 	assert_int_equal(id_cmp(&plan, &f->result.plan_digest), 0);
-	for (size_t i = 0; i < 5; i++) {
-		char *again = record(f, RUN_A, same[i], &len);
+	for (size_t i = 0; i < ALL_FILES; i++) {
+		char *again = record(f, RUN_A, all_files[i], &len);
 
 		assert_string_equal(first[i], again);
 		free(first[i]);
 		free(again);
 	}
+	f->os = os_posix();
 }
 
 /* X-03: what the snapshot has of that name is the user's. */

@@ -1,9 +1,14 @@
 """Trees with everything a file can be, from a seed, and an independent way of comparing them."""
 import hashlib
 import os
+import pathlib
 import random
 import socket
 import stat
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+from tree import records_of  # noqa: E402  (the folder is known only now)
 
 NAMES = [b"plain", b"with space", b"new\nline", b"tab\tname", b"-dash", b"..foo", b"...", b"quote\"back\\slash", b"bad-\xff\xfe-utf8",
          b"\xc3\xa4\xc3\xb6", b"html<&>", b"\x01\x7f", "日本".encode(), b"manifest.json", b".holdfast_restore", b"L" * 255, b"CASE", b"case",
@@ -125,7 +130,10 @@ def describe(root):
     """path -> everything that should survive; hard links as groups of paths."""
     root = os.fsencode(root)
     out, groups = {}, {}
+    records = records_of(root)
     for here, dirs, files in os.walk(root):
+        if here == root and records is not None:
+            dirs.remove(os.path.basename(os.fsencode(records)))
         for name in dirs + files:
             path = os.path.join(here, name)
             rel = os.path.relpath(path, root)
