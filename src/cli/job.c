@@ -9,6 +9,7 @@
 #include "cli/password.h"
 #include "cli/signals.h"
 #include "cli/units.h"
+#include "engine/drill.h"
 #include "engine/restore.h"
 
 #define EVENT_MAX_BYTES (4U << 20)
@@ -34,7 +35,7 @@ is_warning(const char *event)
 {
 	return strcmp(event, SESSION_NOTE_STALE_LOCK) == 0 ||
 	       strcmp(event, SESSION_NOTE_STALE_STAYS) == 0 ||
-	       strcmp(event, RESTORE_NOTE_LEFT) == 0;
+	       strcmp(event, RESTORE_NOTE_LEFT) == 0 || strcmp(event, DRILL_NOTE_LEFT) == 0;
 }
 
 static void

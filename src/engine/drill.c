@@ -18,10 +18,12 @@
 #include "engine/scratch.h"
 #include "fs/walk.h"
 #include "os/io.h"
+#include "report/runlog.h"
 
 #define DRILL_ARENA_BYTES ((size_t)1 << 30) /* snapshot records of a whole vault */
 #define DIR_PREFIX        "holdfast-drill-"
 #define EVIDENCE_SUFFIX   "-evidence" /* D-8 */
+#define DENT_BYTES        ((size_t)16 << 10)
 
 static void
 drill_done(struct drill *d)
@@ -125,6 +127,45 @@ path_text(struct drill *d, const char **out, const char *a, const char *b, struc
 	return rc == E_OK ? arena_str(&d->arena, text.p, text.len, out, e) : rc;
 }
 
+/* What a killed drill restored is the user's: it is named, and never removed, for it may be at work. */
+static void
+tell_if_left(const struct drill *d, int dir, const char *name)
+{
+	const size_t len = strlen(DIR_PREFIX);
+	char text[3 * PATH_TEXT_SHOWN];
+	struct os_meta m;
+
+	if (strncmp(name, DIR_PREFIX, len) != 0 || !run_id_is_one(name + len) ||
+		d->s->os->stat(d->s->os, dir, name, AT_SYMLINK_NOFOLLOW, &m) < 0 ||
+		!S_ISDIR(m.mode) || m.uid != d->s->os->ids(d->s->os).uid)
+		return;
+	(void)snprintf(text, sizeof(text),
+		"drill %s ended without removing what it had restored: %.*s/%s. Unless it is still at work, it may be removed",
+		name + len, PATH_TEXT_SHOWN, d->args->parent, name);
+	note(d, DRILL_NOTE_LEFT, text);
+}
+
+/* A place that cannot be listed is no reason to refuse. */
+static void
+tell_left(const struct drill *d)
+{
+	autoclean(io_fd_done) struct io_fd dir = { .os = d->s->os, .fd = -1 };
+	_Alignas(16) uint8_t records[DENT_BYTES];
+	struct os_dirent ent;
+	struct err ignored;
+	ssize_t got = 1;
+
+	if (walk_open_dir(d->s->os, AT_FDCWD, d->args->parent, true, &dir.fd, &ignored) != E_OK)
+		return;
+	while (got > 0) {
+		size_t at = 0;
+
+		got = d->s->os->getdents(d->s->os, dir.fd, records, sizeof(records));
+		while (got > 0 && os_dirent_next(records, (size_t)got, &at, &ent))
+			tell_if_left(d, dir.fd, ent.name);
+	}
+}
+
 static enum ecode
 make_dir(struct drill *d, struct err *e)
 {
@@ -135,6 +176,8 @@ make_dir(struct drill *d, struct err *e)
 		rc = path_text(d, &d->dir, parent, d->args->run_id, e);
 	if (rc == E_OK)
 		rc = path_text(d, &d->tree, d->dir, "/tree", e);
+	if (rc == E_OK)
+		tell_left(d);
 	if (rc == E_OK)
 		rc = scratch_make(d->s->os, d->dir, e);
 	d->made = rc == E_OK;

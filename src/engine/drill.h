@@ -9,6 +9,8 @@
 #include "engine/drill_record.h"
 #include "engine/match.h"
 
+/* The event of a note: an earlier drill, which was killed, left its private directory. */
+#define DRILL_NOTE_LEFT "drill_left_over"
 enum drill_kind {
 	DRILL_FULL,
 	DRILL_PERCENT, /* of the files, 1 … 100 */

@@ -167,24 +167,47 @@ artifacts_open(struct restore *r, struct err *e)
 
 /* ---- records of earlier runs in the destination (D-6) ---- */
 
-/* Ours: it has the marker, and besides it only directories named like runs. */
+static bool
+has_marker(struct restore *r, int dir, const char *name, bool whole)
+{
+	autoclean(buf_done) struct buf text = buf_limit(sizeof(MARKER_TEXT));
+
+	return io_read_file(r->s->os, dir, name, &text, NULL) == E_OK &&
+	       (text.len == strlen(MARKER_TEXT) || (!whole && text.len < strlen(MARKER_TEXT))) &&
+	       memcmp(text.p == NULL ? (const uint8_t *)"" : text.p, MARKER_TEXT, text.len) == 0;
+}
+
+/* What a run that was killed while it wrote the marker leaves. */
+static bool
+is_half_marker(struct restore *r, int dir, const char *name)
+{
+	return strncmp(name, MARKER "-tmp-", strlen(MARKER "-tmp-")) == 0 &&
+	       has_marker(r, dir, name, false);
+}
+
+/* Ours: besides the marker only directories named like runs; or nothing at all, before the first and after the last. */
 static enum ecode
 whose_records(struct restore *r, int dir, enum restore_records *whose, struct err *e)
 {
 	autoclean(arena_done) struct arena a = arena_limit(RECORDS_ARENA_BYTES);
-	autoclean(buf_done) struct buf text = buf_limit(sizeof(MARKER_TEXT));
 	struct walk_list list = { 0 };
+	bool something = false;
 	enum ecode rc = walk_dir(r->s->os, dir, ARTIFACTS_DIR, &a, &list, e);
 
 	*whose = RECORDS_FOREIGN;
 	if (rc != E_OK)
 		return rc;
-	for (size_t i = 0; i < list.n; i++)
-		if (strcmp(list.v[i].name, MARKER) != 0 &&
-			(list.v[i].dtype != DT_DIR || !run_id_is_one(list.v[i].name)))
+	for (size_t i = 0; i < list.n; i++) {
+		const char *name = list.v[i].name;
+
+		if (is_half_marker(r, dir, name))
+			continue;
+		something = true;
+		if (strcmp(name, MARKER) != 0 &&
+			(list.v[i].dtype != DT_DIR || !run_id_is_one(name)))
 			return E_OK;
-	if (io_read_file(r->s->os, dir, MARKER, &text, NULL) == E_OK &&
-		text.len == strlen(MARKER_TEXT) && memcmp(text.p, MARKER_TEXT, text.len) == 0)
+	}
+	if (!something || has_marker(r, dir, MARKER, true))
 		*whose = RECORDS_OURS;
 	return E_OK;
 }
@@ -213,9 +236,9 @@ move_runs(struct restore *r, int from, int to, struct err *e)
 
 	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
 		const char *name = list.v[i].name;
-		int got = strcmp(name, MARKER) == 0
-				  ? os->unlink(os, from, name, 0)
-				  : os->rename(os, from, name, to, name, RENAME_NOREPLACE);
+		bool mark = strcmp(name, MARKER) == 0 || is_half_marker(r, from, name);
+		int got = mark ? os->unlink(os, from, name, 0)
+			       : os->rename(os, from, name, to, name, RENAME_NOREPLACE);
 
 		if (got < 0)
 			rc = io_refusal(e, E_STAGE_IO, got, "move", name);

@@ -17,9 +17,12 @@
 #include "fs/walk.h"
 #include "os/io.h"
 #include "repo/blob.h" /* with the hasher */
+#include "report/runlog.h"
 
-#define UNDO_BYTES ((size_t)1 << 20)
-#define TEMP_BYTES 64
+#define UNDO_BYTES  ((size_t)1 << 20)
+#define TEMP_BYTES  64
+#define TEMP_PREFIX ".holdfast_undo_"
+#define NAMES_BYTES ((size_t)64 << 20) /* of one directory, while leftovers are looked for */
 
 struct undoing {
 	const struct os *os;
@@ -421,6 +424,44 @@ put_all(struct undoing *u, struct err *e)
 	return rc;
 }
 
+/* ---- what an undo that was killed left ---- */
+
+/* A copy of something, or what was exchanged for one: either is in a safety set. */
+static void
+clear_dir(struct undoing *u, int dir)
+{
+	autoclean(arena_done) struct arena a = arena_limit(NAMES_BYTES);
+	const size_t len = strlen(TEMP_PREFIX);
+	struct walk_list list = { 0 };
+	struct err ignored;
+
+	if (walk_dir(u->os, dir, "what an undo left", &a, &list, &ignored) != E_OK)
+		return; /* the undo itself says what is wrong with it */
+	for (size_t i = 0; i < list.n; i++)
+		if (strncmp(list.v[i].name, TEMP_PREFIX, len) == 0 &&
+			run_id_is_one(list.v[i].name + len))
+			(void)(remove_tree_at(u->os, dir, list.v[i].name, &ignored) == E_OK);
+}
+
+static void
+clear_leftovers(struct undoing *u)
+{
+	const char *last = NULL;
+	struct err ignored;
+
+	for (size_t i = 0; i < u->out->count; i++) {
+		autoclean(io_fd_done) struct io_fd dir = { .os = u->os, .fd = -1 };
+		const char *rel = u->out->paths[i].entry->rel, *base = path_base(rel);
+
+		if (last != NULL && path_base(last) - last == base - rel &&
+			strncmp(last, rel, (size_t)(base - rel)) == 0)
+			continue; /* the directory of the one before */
+		last = rel;
+		if (open_parent(u, rel, &dir.fd, &ignored) == E_OK)
+			clear_dir(u, dir.fd);
+	}
+}
+
 /* ---- the whole ---- */
 
 static enum ecode
@@ -461,11 +502,13 @@ undo_run(const struct os *os, const struct undo_args *args, struct arena *a,
 	enum ecode rc;
 
 	*out = (struct undo_result){ .count = 0 };
-	(void)snprintf(u.temp, sizeof(u.temp), ".holdfast_undo_%.32s", args->run_id);
+	(void)snprintf(u.temp, sizeof(u.temp), TEMP_PREFIX "%.32s", args->run_id);
 	rc = prepare(&u, e);
-	if (rc != E_OK || args->dry_run ||
-		out->counts[UNDO_CHANGED] + out->counts[UNDO_MISSING] == 0)
+	if (rc != E_OK || args->dry_run)
 		return rc;
+	clear_leftovers(&u);
+	if (out->counts[UNDO_CHANGED] + out->counts[UNDO_MISSING] == 0)
+		return E_OK;
 	rc = keep_now(&u, e);
 	return rc == E_OK ? put_all(&u, e) : rc;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 
 /* Names in the directory that holds the destination, with their metadata. */
 #define PARENT_ARENA_BYTES ((size_t)1 << 30)
+/* Beside the destination while two names change hands: whoever ends in between is understood by the next (D-21). */
+#define UNDO_NOTE_PREFIX   ".holdfast_restore_undo_"
+#define UNDO_NOTE_BYTES    128 /* a run's name and an inode */
 
 struct undo {
 	const struct os *os;
@@ -21,7 +25,8 @@ struct undo {
 	const char *path, *parent, *base; /* of the destination */
 	int parent_fd;
 	bool exists;
-	const char *kept; /* name the tree that is there gets */
+	uint64_t ino;     /* of the tree that is there */
+	const char *kept; /* name it gets */
 };
 
 static void
@@ -167,6 +172,7 @@ check(struct undo *u, const struct undo_previous_args *args, const struct previo
 		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s or %s", u->path,
 			chosen->path);
 	u->exists = true;
+	u->ino = m.ino;
 	if (!restore_previous_name(u->base, args->run_id, name, sizeof(name)))
 		return err_set(
 			e, E_DEST_NOT_DIR, 0, "the run's name has %zu bytes", strlen(args->run_id));
@@ -201,6 +207,82 @@ two_steps(struct undo *u, const struct previous_tree *chosen, struct err *e)
 	return E_PROMOTE;
 }
 
+/* ---- the note ---- */
+
+static void
+note_name(const struct undo *u, char out[static NAME_BYTES_MAX + 1])
+{
+	size_t len = strlen(u->base), room = NAME_BYTES_MAX - strlen(UNDO_NOTE_PREFIX);
+
+	(void)snprintf(out, NAME_BYTES_MAX + 1, UNDO_NOTE_PREFIX "%.*s",
+		(int)(len > room ? room : len), u->base);
+}
+
+/* A link's target: it is there as a whole, or not at all. */
+static void
+note_text(const struct previous_tree *chosen, char out[static UNDO_NOTE_BYTES])
+{
+	(void)snprintf(out, UNDO_NOTE_BYTES, "%s %" PRIu64, chosen->run_id, chosen->meta.ino);
+}
+
+static void
+forget_note(const struct undo *u)
+{
+	char name[NAME_BYTES_MAX + 1];
+
+	note_name(u, name);
+	(void)u->os->unlink(
+		u->os, u->parent_fd, name, 0); /* one that stays fits nothing any more */
+}
+
+static enum ecode
+leave_note(const struct undo *u, const struct previous_tree *chosen, struct err *e)
+{
+	char name[NAME_BYTES_MAX + 1], text[UNDO_NOTE_BYTES];
+	int rc;
+
+	note_name(u, name);
+	note_text(chosen, text);
+	rc = u->os->symlink(u->os, text, u->parent_fd, name);
+	if (rc >= 0)
+		rc = u->os->fsync(u->os, u->parent_fd);
+	return rc < 0 ? err_set(e, E_PROMOTE, -rc, "%s is as it was; note beside it", u->path)
+		      : E_OK;
+}
+
+/* An earlier undo of this very tree ended after the exchange: it is in place, and its old name is that of the other one. */
+static bool
+is_half_done(const struct undo *u, const struct previous_tree *chosen)
+{
+	char name[NAME_BYTES_MAX + 1], wanted[UNDO_NOTE_BYTES], found[UNDO_NOTE_BYTES];
+	struct previous_tree in_place = *chosen;
+	ssize_t n;
+
+	in_place.meta.ino = u->ino;
+	note_name(u, name);
+	note_text(&in_place, wanted);
+	n = u->os->readlink(u->os, u->parent_fd, name, found, sizeof(found));
+	return n > 0 && (size_t)n == strlen(wanted) && memcmp(found, wanted, (size_t)n) == 0;
+}
+
+/* ---- names change hands ---- */
+
+/* The tree that was there, now under the chosen one's name, gets its own. */
+static enum ecode
+keep_aside(struct undo *u, const struct previous_tree *chosen, const char **kept, struct err *e)
+{
+	int rc = move(u, chosen->name, u->kept, RENAME_NOREPLACE);
+
+	*kept = u->kept;
+	if (rc == -EINVAL || rc == -ENOSYS)
+		rc = move(u, chosen->name, u->kept, 0);
+	if (rc >= 0)
+		return E_OK;
+	*kept = chosen->name;
+	return err_set(e, E_PREVIOUS_KEPT, -rc, "the tree that was at %s is now %s", u->path,
+		chosen->path);
+}
+
 /* *kept: the name under which the tree is that was there. */
 static enum ecode
 exchange(struct undo *u, const struct previous_tree *chosen, const char **kept, struct err *e)
@@ -212,14 +294,25 @@ exchange(struct undo *u, const struct previous_tree *chosen, const char **kept, 
 		return two_steps(u, chosen, e);
 	if (rc < 0)
 		return err_set(e, E_PROMOTE, -rc, "%s is as it was", u->path);
-	rc = move(u, chosen->name, u->kept, RENAME_NOREPLACE);
-	if (rc == -EINVAL || rc == -ENOSYS)
-		rc = move(u, chosen->name, u->kept, 0);
-	if (rc >= 0)
-		return E_OK;
-	*kept = chosen->name;
-	return err_set(e, E_PREVIOUS_KEPT, -rc, "the tree that was at %s is now %s", u->path,
-		chosen->path);
+	return keep_aside(u, chosen, kept, e);
+}
+
+static enum ecode
+change_places(struct undo *u, const struct previous_tree *chosen, const char **kept, struct err *e)
+{
+	enum ecode rc;
+
+	if (is_half_done(u, chosen)) {
+		rc = keep_aside(u, chosen, kept, e);
+	} else {
+		forget_note(u); /* of one that ended before it changed anything */
+		rc = leave_note(u, chosen, e);
+		if (rc == E_OK)
+			rc = exchange(u, chosen, kept, e);
+	}
+	if (rc != E_PREVIOUS_KEPT) /* asked again, the rest is done */
+		forget_note(u);
+	return rc;
 }
 
 static enum ecode
@@ -230,7 +323,7 @@ put_back(struct undo *u, struct undo_previous_result *out, struct err *e)
 	int got;
 
 	if (u->exists) {
-		rc = exchange(u, &out->chosen, &kept, e);
+		rc = change_places(u, &out->chosen, &kept, e);
 	} else {
 		got = move(u, out->chosen.name, u->base, RENAME_NOREPLACE);
 		if (got == -EINVAL || got == -ENOSYS)

@@ -226,4 +226,5 @@ def main():
     return lab.finish()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
