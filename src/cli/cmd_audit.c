@@ -103,7 +103,6 @@ verify_json(struct cli *cli, const struct audit_summary *sum, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -123,12 +122,7 @@ verify_json(struct cli *cli, const struct audit_summary *sum, struct err *e)
 	put_count(&w, "reports_that_agree", sum->claims);
 	put_count(&w, "reports_of_other_logs", sum->claims_elsewhere);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void

@@ -345,7 +345,6 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 {
 	autoclean(buf_done) struct buf line = buf_limit(SUMMARY_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -379,12 +378,7 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 	json_put_key(&w, "run_id");
 	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void

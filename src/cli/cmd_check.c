@@ -63,7 +63,6 @@ tell_json(struct cli *cli, const struct check_result *r, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -89,12 +88,7 @@ tell_json(struct cli *cli, const struct check_result *r, struct err *e)
 	json_put_key(&w, "num_partial");
 	json_put_u64(&w, r->partial);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void

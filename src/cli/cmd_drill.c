@@ -82,7 +82,6 @@ tell_json(struct cli *cli, const struct drill_result *r, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -95,12 +94,7 @@ tell_json(struct cli *cli, const struct drill_result *r, struct err *e)
 	json_put_key(&w, "drill");
 	drill_record_put(&w, &r->record);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static const char *
@@ -218,7 +212,6 @@ history_json(struct cli *cli, const struct drill_list *list, struct err *e)
 {
 	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &out);
 	json_open_object(&w);
@@ -232,12 +225,7 @@ history_json(struct cli *cli, const struct drill_list *list, struct err *e)
 		drill_record_put(&w, &list->v[i]);
 	json_close_array(&w);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&out, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, out.p, out.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void

@@ -59,7 +59,6 @@ cmd_version(struct cli *cli, struct err *e)
 {
 	autoclean(buf_done) struct buf out = buf_limit(LINE_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	if (!cli->screen.json) {
 		screen_out(&cli->screen, "%s", CLI_VERSION_TEXT);
@@ -74,10 +73,5 @@ cmd_version(struct cli *cli, struct err *e)
 	json_put_key(&w, "program");
 	json_put_str(&w, "holdfast");
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&out, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, out.p, out.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }

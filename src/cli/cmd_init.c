@@ -13,7 +13,6 @@ tell(struct cli *cli, const struct id *id, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(LINE_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	if (!cli->screen.json) {
 		if (cli->screen.quiet)
@@ -33,12 +32,7 @@ tell(struct cli *cli, const struct id *id, struct err *e)
 	json_put_key(&w, "repository");
 	json_put_str(&w, cli->set.repo);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static enum ecode

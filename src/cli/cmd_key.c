@@ -22,7 +22,6 @@ list_json(struct cli *cli, const struct key_info *keys, size_t n, struct err *e)
 	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
 	char time[UNIT_TEXT_MAX];
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &out);
 	json_open_array(&w);
@@ -39,12 +38,7 @@ list_json(struct cli *cli, const struct key_info *keys, size_t n, struct err *e)
 		json_close_object(&w);
 	}
 	json_close_array(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&out, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, out.p, out.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void
@@ -145,7 +139,6 @@ tell(struct cli *cli, const struct change *what, const struct id *id, struct err
 {
 	autoclean(buf_done) struct buf line = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	if (!cli->screen.json) {
 		if (!cli->screen.quiet)
@@ -159,12 +152,7 @@ tell(struct cli *cli, const struct change *what, const struct id *id, struct err
 	json_put_key(&w, "id");
 	json_put_id(&w, id);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static enum ecode

@@ -131,7 +131,6 @@ tell_json(struct cli *cli, const struct preflight *p, struct err *e)
 {
 	autoclean(buf_done) struct buf line = buf_limit(RESULT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -156,12 +155,7 @@ tell_json(struct cli *cli, const struct preflight *p, struct err *e)
 	json_put_bool(&w, p->refusal == NULL);
 	put_text(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 /* ---- text ---- */

@@ -189,7 +189,6 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	autoclean(buf_done) struct buf line = buf_limit(SUMMARY_MAX_BYTES);
 	uint64_t items = r->files + r->dirs + r->others;
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -221,12 +220,7 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	json_put_key(&w, "run_id");
 	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 /* What changed, and how it is undone. */

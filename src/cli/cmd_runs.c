@@ -21,7 +21,6 @@ tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
 {
 	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &out);
 	json_open_array(&w);
@@ -45,12 +44,7 @@ tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
 		json_close_object(&w);
 	}
 	json_close_array(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&out, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, out.p, out.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static const char *

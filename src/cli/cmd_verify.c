@@ -58,7 +58,6 @@ tell_json(struct cli *cli, const struct verify_args *args, const struct verify_r
 {
 	autoclean(buf_done) struct buf line = buf_limit(SUMMARY_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &line);
 	json_open_object(&w);
@@ -77,12 +76,7 @@ tell_json(struct cli *cli, const struct verify_args *args, const struct verify_r
 	json_put_key(&w, "reports");
 	json_put_str(&w, args->reports);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&line, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, line.p, line.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }
 
 static void

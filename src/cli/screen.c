@@ -66,6 +66,18 @@ screen_out_bytes(struct screen *s, const void *p, size_t len)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+enum ecode
+screen_out_json(struct screen *s, struct json_out *w, struct err *e)
+{
+	enum ecode rc = json_done(w, e);
+
+	if (rc == E_OK)
+		rc = buf_add_byte(w->out, '\n', e);
+	if (rc == E_OK)
+		screen_out_bytes(s, w->out->p, w->out->len);
+	return rc;
+}
+
 void
 screen_err_bytes(struct screen *s, const void *p, size_t len)
 {

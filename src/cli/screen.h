@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 
 struct screen {
 	pthread_mutex_t lock;
@@ -24,6 +25,8 @@ void screen_out(struct screen *s, const char *fmt, ...)
 	printf_like(2, 3); /* a line of the result */
 void screen_err(struct screen *s, const char *fmt, ...) printf_like(2, 3); /* a line for stderr */
 void screen_out_bytes(struct screen *s, const void *p, size_t len);        /* as they are */
+/* Ends the document, and prints it as a line of the result; its buf is done with.  E_NOMEM, E_LIMIT */
+enum ecode screen_out_json(struct screen *s, struct json_out *w, struct err *e) must_check;
 void screen_err_bytes(struct screen *s, const void *p, size_t len);
 /* Replace the status line; cut to the terminal's width.  Nothing when not live. */
 void screen_status(struct screen *s, const char *line);

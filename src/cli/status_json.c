@@ -296,7 +296,6 @@ status_tell_json(struct cli *cli, const struct status_page *p, struct err *e)
 {
 	autoclean(buf_done) struct buf out = buf_limit(DOCUMENT_MAX_BYTES);
 	struct json_out w;
-	enum ecode rc;
 
 	json_begin(&w, &out);
 	json_open_object(&w);
@@ -308,10 +307,5 @@ status_tell_json(struct cli *cli, const struct status_page *p, struct err *e)
 	put_runs(cli, &w, p, "incidents", CONCERN_INCIDENT);
 	put_vault(&w, p);
 	json_close_object(&w);
-	rc = json_done(&w, e);
-	if (rc == E_OK)
-		rc = buf_add_byte(&out, '\n', e);
-	if (rc == E_OK)
-		screen_out_bytes(&cli->screen, out.p, out.len);
-	return rc;
+	return screen_out_json(&cli->screen, &w, e);
 }

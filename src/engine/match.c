@@ -106,29 +106,6 @@ matching_done(struct matching *m)
 
 /* ---- one entry ---- */
 
-bool
-match_type(enum node_type type, uint32_t st_mode)
-{
-	switch (type) {
-	case NODE_FILE:
-		return S_ISREG(st_mode);
-	case NODE_DIR:
-		return S_ISDIR(st_mode);
-	case NODE_SYMLINK:
-		return S_ISLNK(st_mode);
-	case NODE_DEV:
-		return S_ISBLK(st_mode);
-	case NODE_CHARDEV:
-		return S_ISCHR(st_mode);
-	case NODE_FIFO:
-		return S_ISFIFO(st_mode);
-	case NODE_SOCKET:
-	case NODE_IRREGULAR:
-		return false;
-	}
-	return false; /* not reached: -Wswitch-enum proves the list above */
-}
-
 const char *
 match_metadata(const struct node *node, const struct os_meta *m, bool owners)
 {
@@ -333,7 +310,7 @@ compare_entry(
 		flaw(r, MATCH_ERROR, strerrordesc_np(entry->sys));
 		return E_OK;
 	}
-	if (!match_type(type, entry->meta.mode)) {
+	if (!node_type_fits(type, entry->meta.mode)) {
 		flaw(r, MATCH_MISSING, "something of another type has its name");
 		return E_OK;
 	}
@@ -546,8 +523,8 @@ enter(struct matching *m, const struct inspect_item *item, struct match_record *
 		rc = buf_add(&m->path, item->path, len, e);
 	if (rc != E_OK || !whole)
 		return rc;
-	return level_push(
-		m, entry != NULL && entry->have_meta && match_type(NODE_DIR, entry->meta.mode), e);
+	return level_push(m,
+		entry != NULL && entry->have_meta && node_type_fits(NODE_DIR, entry->meta.mode), e);
 }
 
 static enum ecode

@@ -75,6 +75,5 @@ enum ecode match_content(
 	struct session *s, const struct node *node, int fd, bool *same, struct err *e) must_check;
 /* The first thing of a node's metadata that the live entry has not, or NULL.  Neither type nor size nor content. */
 const char *match_metadata(const struct node *node, const struct os_meta *m, bool owners);
-bool match_type(enum node_type type, uint32_t st_mode);
 
 #endif

@@ -22,29 +22,6 @@ struct looking {
 
 /* ---- one entry ---- */
 
-static bool
-same_type(enum node_type type, uint32_t st_mode)
-{
-	switch (type) {
-	case NODE_FILE:
-		return S_ISREG(st_mode);
-	case NODE_DIR:
-		return S_ISDIR(st_mode);
-	case NODE_SYMLINK:
-		return S_ISLNK(st_mode);
-	case NODE_DEV:
-		return S_ISBLK(st_mode);
-	case NODE_CHARDEV:
-		return S_ISCHR(st_mode);
-	case NODE_FIFO:
-		return S_ISFIFO(st_mode);
-	case NODE_SOCKET:
-	case NODE_IRREGULAR:
-		return false;
-	}
-	return false; /* not reached: -Wswitch-enum proves the list above */
-}
-
 enum ecode
 restore_same_piece(struct restore *r, struct restore_worker *w, int fd, uint64_t at,
 	const struct id *piece, uint32_t *len, bool *same, struct err *e)
@@ -116,7 +93,7 @@ static enum ecode
 compare_entry(struct looking *l, struct restore_item *item, const struct os_meta *m, struct err *e)
 {
 	item->live = LIVE_THERE;
-	if (!same_type(item->type, m->mode)) {
+	if (!node_type_fits(item->type, m->mode)) {
 		item->live |= LIVE_TYPE;
 		return E_OK;
 	}

@@ -219,29 +219,6 @@ share_dir(struct restore_worker *w, struct restore_dir *d, struct err *e)
 /* ---- the listing ---- */
 
 static bool
-type_matches(enum node_type type, uint32_t st_mode)
-{
-	switch (type) {
-	case NODE_FILE:
-		return S_ISREG(st_mode);
-	case NODE_DIR:
-		return S_ISDIR(st_mode);
-	case NODE_SYMLINK:
-		return S_ISLNK(st_mode);
-	case NODE_DEV:
-		return S_ISBLK(st_mode);
-	case NODE_CHARDEV:
-		return S_ISCHR(st_mode);
-	case NODE_FIFO:
-		return S_ISFIFO(st_mode);
-	case NODE_SOCKET:
-	case NODE_IRREGULAR:
-		return false;
-	}
-	return false; /* not reached: -Wswitch-enum proves the list above */
-}
-
-static bool
 expected(const struct restore_item *item)
 {
 	return item->type == NODE_DIR ? item->to.child->wanted : !item->skipped && !item->damaged;
@@ -252,7 +229,7 @@ entry_flaw(const struct restore_item *item, const struct os_meta *m)
 {
 	const struct restore_item *first = restore_is_link(item) ? item->to.link_to : item;
 
-	if (!type_matches(item->type, m->mode))
+	if (!node_type_fits(item->type, m->mode))
 		return "its type is not that of the snapshot";
 	if (item->type == NODE_FILE && m->size != item->size)
 		return "its size is not that of the snapshot";

@@ -35,7 +35,9 @@ const char *node_type_text(enum node_type type);
 #define MODE_PERM    0777U
 
 uint32_t mode_from_st(uint32_t st_mode); /* st_mode → Go FileMode */
-uint32_t mode_to_st(uint32_t mode);      /* permission, setuid, setgid, sticky bits only */
+bool node_type_fits(enum node_type type,
+	uint32_t st_mode); /* sockets and irregular ones fit nothing: they are never restored */
+uint32_t mode_to_st(uint32_t mode); /* permission, setuid, setgid, sticky bits only */
 void mode_text(
 	uint32_t mode, char out[static 24]); /* "drwxr-xr-x", "dtrwxrwxrwx" (6.5); NUL-terminated */
 

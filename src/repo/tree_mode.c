@@ -56,6 +56,29 @@ mode_to_st(uint32_t mode)
 	return st_mode;
 }
 
+bool
+node_type_fits(enum node_type type, uint32_t st_mode)
+{
+	switch (type) {
+	case NODE_FILE:
+		return S_ISREG(st_mode);
+	case NODE_DIR:
+		return S_ISDIR(st_mode);
+	case NODE_SYMLINK:
+		return S_ISLNK(st_mode);
+	case NODE_DEV:
+		return S_ISBLK(st_mode);
+	case NODE_CHARDEV:
+		return S_ISCHR(st_mode);
+	case NODE_FIFO:
+		return S_ISFIFO(st_mode);
+	case NODE_SOCKET:
+	case NODE_IRREGULAR:
+		return false;
+	}
+	return false; /* not reached: -Wswitch-enum proves the list above */
+}
+
 void
 mode_text(uint32_t mode, char out[static 24])
 {
