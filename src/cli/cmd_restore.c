@@ -106,9 +106,6 @@ take_records(struct cli *cli, struct restore_words *w, struct err *e)
 	w->args.plan_file = flag_text(o, FLAG_PLAN);
 	if (w->args.plan_file == NULL)
 		return E_OK;
-	if (w->conflicts != NULL)
-		return err_set(e, E_USAGE, 0,
-			"a plan does not hold rules for conflicts yet: --on-conflict without --plan");
 	if (w->args.dry_run)
 		return err_set(
 			e, E_USAGE, 0, "--plan writes a plan and nothing else: without --dry-run");
@@ -155,7 +152,7 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		rc = pick_rules(cli, &includes, &w->includes, e);
 	if (rc == E_OK)
 		rc = pick_rules(cli, &excludes, &w->excludes, e);
-	if (rc == E_OK && w->args.kind == RESTORE_SWAP)
+	if (rc == E_OK && w->args.kind != RESTORE_EMPTY)
 		rc = conflicts_take(cli, &w->conflicts, &w->args, e);
 	if (rc == E_OK)
 		rc = take_records(cli, w, e);

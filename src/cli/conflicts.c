@@ -12,24 +12,6 @@
 
 #define ANSWER_MAX_BYTES 256
 
-static const struct {
-	const char *name;
-	enum conflict_rule rule;
-} rule_names[] = { { "refuse", CONFLICT_REFUSE }, { "snapshot", CONFLICT_SNAPSHOT },
-	{ "live", CONFLICT_LIVE }, { "newer", CONFLICT_NEWER }, { "larger", CONFLICT_LARGER },
-	{ "keep-both", CONFLICT_KEEP_BOTH }, { "ask", CONFLICT_ASK } };
-
-static bool
-rule_named(const char *name, enum conflict_rule *out)
-{
-	for (size_t i = 0; i < sizeof(rule_names) / sizeof(rule_names[0]); i++)
-		if (strcmp(rule_names[i].name, name) == 0) {
-			*out = rule_names[i].rule;
-			return true;
-		}
-	return false;
-}
-
 /* The first letter of a line; 0 at the end of input. */
 static int
 read_letter(const struct os *os)
@@ -109,7 +91,8 @@ take_rule(struct cli *cli, const char *text, enum restore_tree tree, struct rule
 	const char *equals = strrchr(text, '='), *glob;
 	enum ecode rc;
 
-	if (equals == NULL || equals == text || text[0] == '!' || !rule_named(equals + 1, out))
+	if (equals == NULL || equals == text || text[0] == '!' ||
+		!conflict_rule_named(equals + 1, out))
 		return err_set(e, E_USAGE, 0,
 			"--on-conflict %s: give GLOB=RULE with snapshot, live, newer, larger, keep-both, ask or refuse",
 			text);
@@ -147,15 +130,20 @@ conflicts_take(struct cli *cli, struct rules **hold, struct restore_args *out, s
 
 	if (rc != E_OK || given->n == 0)
 		return rc;
-	if (out->tree == TREE_EXACT)
+	if (out->kind == RESTORE_SWAP && out->tree == TREE_EXACT)
 		return err_set(e, E_USAGE, 0,
 			"--on-conflict has a meaning with --tree merge or add-only only: an exact tree is the snapshot");
 	rc = rules_open(hold, e);
 	if (rc == E_OK)
 		rc = arena_alloc(&cli->arena, given->n * sizeof(*rules), &room, e);
 	rules = room;
-	for (size_t i = 0; rc == E_OK && i < given->n; i++)
+	for (size_t i = 0; rc == E_OK && i < given->n; i++) {
 		rc = take_rule(cli, given->v[i], out->tree, *hold, &rules[i], e);
+		if (rc == E_OK && rules[i] == CONFLICT_ASK && flag_given(cli->opt, FLAG_PLAN))
+			rc = err_set(e, E_USAGE, 0,
+				"--on-conflict %s: a plan asks nobody; give the rule itself, or restore without --plan",
+				given->v[i]);
+	}
 	out->choices = *hold;
 	out->choice_rules = rules;
 	return rc == E_OK && recover_possible(cli) ? may_ask(cli, out, e) : rc;

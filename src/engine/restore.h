@@ -37,6 +37,8 @@ enum conflict_rule {
 	CONFLICT_KEEP_BOTH, /* the live one moves to `name.live-<run id>` */
 	CONFLICT_ASK
 };
+const char *conflict_rule_text(enum conflict_rule rule); /* "keep-both" */
+bool conflict_rule_named(const char *name, enum conflict_rule *out);
 /* The event of a note: an earlier restore to this destination left something there that a person must look at. */
 #define RESTORE_NOTE_LEFT "restore_left_over"
 /* A path of the snapshot that goes elsewhere below the destination; what is below it goes with it. */
@@ -127,7 +129,7 @@ struct restore_result {
 	bool promoted;
 };
 /*
- * refuses: E_DEST_* (before the first byte), E_PATH_UNSAFE, E_RESTORE_DAMAGED, E_STAGE_IO, E_STAGE_VERIFY, E_PROMOTE,
+ * refuses: E_STRICT_VERIFY, E_DEST_* (before the first byte), E_PATH_UNSAFE, E_RESTORE_DAMAGED, E_STAGE_IO, E_STAGE_VERIFY, E_PROMOTE,
  * E_NOTHING_MATCHED, E_SUBPATH_ABSENT, E_SNAPSHOT_*, E_INTERRUPTED.
  * Restoring as non-root: owner refusals (EPERM) are counted, reported once as a note, and are not a failure.
  */
@@ -139,12 +141,12 @@ const char *restore_kind_text(enum restore_kind kind); /* "restore-swap" */
 
 /*
  * A plan that was written with plan_file or by a dry run, to be carried out: fills what decides about it (snapshot,
- * dest, kind, tree, verify, patterns, digest); texts and rules live in `hold`.  E_PLAN_FILE when it is not a plan, was
+ * dest, kind, tree, verify, patterns, rules for conflicts, digest); texts and rules live in `hold`.  E_PLAN_FILE when it is not a plan, was
  * edited, or is of another vault than `vault_id` (may be NULL).
  */
 struct restore_approval {
 	struct arena arena;
-	struct rules *includes, *excludes;
+	struct rules *includes, *excludes, *choices;
 };
 enum ecode restore_plan_load(const struct os *os, const char *path, const struct id *vault_id,
 	struct restore_approval *hold, struct restore_args *out, struct err *e) must_check;

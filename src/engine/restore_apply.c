@@ -203,6 +203,44 @@ take_moves(struct reading_plan *p, struct err *e)
 	return rc;
 }
 
+/* GLOB and rule, in their order: the last that matches decides. */
+static enum ecode
+take_choice_rules(struct reading_plan *p, struct err *e)
+{
+	static const char *const keys[2] = { "pattern", "rule" };
+	struct restore_args *out = p->out;
+	size_t n = 0;
+	enum ecode rc = E_OK;
+
+	if (p->hold->choices != NULL || !json_enter_array(&p->j)) /* each glob has one rule */
+		return json_refusal(&p->j, "plan", e);
+	rc = rules_open(&p->hold->choices, e);
+	while (rc == E_OK && json_element(&p->j)) {
+		enum conflict_rule *v;
+		const char *texts[2];
+		void *room;
+
+		rc = more_room(p, out->choice_rules, n, sizeof(*v), &room, e);
+		if (rc == E_OK)
+			rc = take_pair(p, keys, texts, e);
+		if (rc != E_OK)
+			break;
+		v = room;
+		out->choice_rules = v;
+		if (!conflict_rule_named(texts[1], &v[n++]))
+			return err_set(e, E_PLAN_FILE, 0,
+				"the rule \"%s\" is not known to this program", texts[1]);
+		if (v[n - 1] == CONFLICT_ASK)
+			return err_set(e, E_PLAN_FILE, 0,
+				"it would ask about \"%s\", and a plan asks nobody: make one with another rule",
+				texts[0]);
+		rc = rules_add(p->hold->choices, texts[0], false, e);
+	}
+	if (rc == E_OK && rules_count(p->hold->choices) != n)
+		return err_set(e, E_PLAN_FILE, 0, "a glob for conflicts is none");
+	return rc;
+}
+
 static enum ecode
 take_strip(struct reading_plan *p, struct err *e)
 {
@@ -260,6 +298,8 @@ take_plan_member(struct reading_plan *p, struct slice key, struct err *e)
 		return take_rules(p, &p->hold->includes, e);
 	if (slice_is(key, "exclude"))
 		return take_rules(p, &p->hold->excludes, e);
+	if (slice_is(key, "on_conflict"))
+		return take_choice_rules(p, e);
 	if (slice_is(key, "map"))
 		return take_moves(p, e);
 	if (slice_is(key, "paths"))
@@ -364,6 +404,7 @@ complete(struct reading_plan *p, const struct id *vault_id, struct err *e)
 		p->sub == NULL ? "" : p->sub);
 	p->out->includes = p->hold->includes;
 	p->out->excludes = p->hold->excludes;
+	p->out->choices = p->hold->choices;
 	return rc == E_OK ? arena_str(&p->hold->arena, text.p, text.len, &p->out->snapshot, e) : rc;
 }
 
@@ -409,5 +450,7 @@ restore_approval_done(struct restore_approval *hold)
 		rules_close(&hold->includes);
 	if (hold->excludes != NULL)
 		rules_close(&hold->excludes);
+	if (hold->choices != NULL)
+		rules_close(&hold->choices);
 	arena_done(&hold->arena);
 }

@@ -121,6 +121,33 @@ compare_entry(struct looking *l, struct restore_item *item, const struct os_meta
 
 /* ---- the rule for a conflict ---- */
 
+static const char *const rule_names[] = {
+	[CONFLICT_REFUSE] = "refuse",
+	[CONFLICT_SNAPSHOT] = "snapshot",
+	[CONFLICT_LIVE] = "live",
+	[CONFLICT_NEWER] = "newer",
+	[CONFLICT_LARGER] = "larger",
+	[CONFLICT_KEEP_BOTH] = "keep-both",
+	[CONFLICT_ASK] = "ask",
+};
+
+const char *
+conflict_rule_text(enum conflict_rule rule)
+{
+	return rule_names[rule];
+}
+
+bool
+conflict_rule_named(const char *name, enum conflict_rule *out)
+{
+	for (size_t i = 0; i < sizeof(rule_names) / sizeof(rule_names[0]); i++)
+		if (strcmp(rule_names[i], name) == 0) {
+			*out = (enum conflict_rule)i;
+			return true;
+		}
+	return false;
+}
+
 static enum conflict_rule
 chosen(const struct restore *r, const char *path, size_t len)
 {

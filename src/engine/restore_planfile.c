@@ -285,6 +285,23 @@ put_bool(struct json_out *w, const char *key, bool v)
 	json_put_bool(w, v);
 }
 
+/* The last that matches decides, so their order is theirs. */
+static void
+put_choices(struct json_out *w, const struct restore_args *args)
+{
+	if (args->choices == NULL)
+		return;
+	json_put_key(w, "on_conflict");
+	json_open_array(w);
+	for (unsigned i = 0; i < rules_count(args->choices); i++) {
+		json_open_object(w);
+		lines_str(w, "pattern", rules_text(args->choices, i));
+		lines_str(w, "rule", conflict_rule_text(args->choice_rules[i]));
+		json_close_object(w);
+	}
+	json_close_array(w);
+}
+
 /* What few restores have is in the plan only where it is: plans of before stay equal. */
 static void
 put_moves(struct json_out *w, const struct restore_args *args)
@@ -379,6 +396,7 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 	if (args->metadata_auto)
 		put_bool(&w, "metadata_auto", true);
 	lines_u64(&w, "needed_bytes", r->needed);
+	put_choices(&w, args);
 	put_texts(&w, "owner_map", args->owner_map, args->owner_map_count);
 	put_bool(&w, "ownership_by_name", args->ownership_by_name);
 	put_texts(&w, "paths", args->only, args->only_count);

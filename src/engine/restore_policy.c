@@ -145,8 +145,11 @@ fit_to_user(struct restore *r, struct restore_policy *p)
 enum ecode
 restore_policy_open(struct restore *r, struct err *e)
 {
-	struct restore_policy *p = calloc(1, sizeof(*p));
+	struct restore_policy *p;
 
+	if (r->args->strict_metadata && r->args->verify == VERIFY_NONE)
+		return err_set(e, E_STRICT_VERIFY, 0, "--strict-metadata with --verify none");
+	p = calloc(1, sizeof(*p));
 	if (p == NULL)
 		return err_set(e, E_NOMEM, ENOMEM, "the policy of metadata");
 	r->policy = p;
