@@ -16,6 +16,7 @@
 
 #include "base/map.h"
 #include "base/path.h"
+#include "engine/copy_bytes.h"
 #include "fs/walk.h"
 #include "os/io.h"
 
@@ -38,6 +39,7 @@ struct keeping {
 	enum keep_pass pass;
 	struct restore_keep_dir *first, *last, *dir; /* dir: in hand */
 	struct map links; /* (device, inode) → the name it has in the stage */
+	struct copier copier;
 	int live_fd, stage_fd;
 	uint64_t kept;           /* names in the directory in hand */
 	uint64_t bytes, entries; /* of all */
@@ -139,56 +141,6 @@ copy_meta(struct keeping *k, const char *to, const struct os_meta *m, const int 
 
 /* ---- files ---- */
 
-static enum ecode
-copy_extent(struct keeping *k, const int fd[2], uint64_t from, uint64_t end, const char *path,
-	struct err *e)
-{
-	struct buf *b = &k->w->scratch;
-	const struct os *os = k->r->s->os;
-	enum ecode rc = E_OK;
-
-	while (rc == E_OK && from < end) {
-		size_t want =
-			end - from < KEEP_BUFFER_BYTES ? (size_t)(end - from) : KEEP_BUFFER_BYTES;
-		size_t got = 0;
-
-		rc = io_pread(os, fd[0], b->p, want, from, &got, path, e);
-		if (rc == E_OK && got != want)
-			rc = changed(path, "became shorter while it was copied", e);
-		if (rc == E_OK)
-			rc = io_pwrite(os, fd[1], b->p, got, from, path, e);
-		from += got;
-	}
-	return rc == E_OK ? restore_asked_to_stop(k->r, e) : rc;
-}
-
-/* Holes stay holes; where the file system cannot tell them, everything is data. */
-static enum ecode
-copy_bytes(struct keeping *k, const int fd[2], uint64_t size, const char *path, struct err *e)
-{
-	const struct os *os = k->r->s->os;
-	uint64_t at = 0;
-	int got = size == 0 ? 0 : os->ftruncate(os, fd[1], size);
-	enum ecode rc = got < 0 ? io_refusal(e, E_IO, got, "ftruncate", path) : E_OK;
-
-	if (rc == E_OK)
-		rc = buf_reserve(&k->w->scratch, KEEP_BUFFER_BYTES, e);
-	while (rc == E_OK && at < size) {
-		off_t data = os->lseek(os, fd[0], (int64_t)at, SEEK_DATA), hole;
-
-		if (data == -ENXIO)
-			break; /* only a hole is left */
-		if (data < 0)
-			data = (off_t)at;
-		hole = os->lseek(os, fd[0], (int64_t)data, SEEK_HOLE);
-		if (hole <= data || (uint64_t)hole > size)
-			hole = (off_t)size;
-		rc = copy_extent(k, fd, (uint64_t)data, (uint64_t)hole, path, e);
-		at = (uint64_t)hole;
-	}
-	return rc;
-}
-
 static bool
 same_state(const struct os_meta *a, const struct os_meta *b)
 {
@@ -215,7 +167,7 @@ copy_open(struct keeping *k, const struct staying *s, const int fd[2], struct er
 	if (rc == E_OK && !S_ISREG(before.mode))
 		rc = changed(s->from, "is no file any more", e);
 	if (rc == E_OK)
-		rc = copy_bytes(k, fd, before.size, s->from, e);
+		rc = copy_bytes(&k->copier, fd, before.size, s->from, e);
 	if (rc == E_OK)
 		rc = copy_meta(k, s->to, &before, fd, self, e);
 	if (rc == E_OK)
@@ -552,12 +504,23 @@ pass(struct keeping *k, struct err *e)
 	return rc;
 }
 
+static enum ecode
+go_on(void *restore, struct err *e)
+{
+	return restore_asked_to_stop(restore, e);
+}
+
 static struct keeping
 begin(struct restore *r, enum keep_pass what)
 {
-	return (struct keeping){
-		.r = r, .w = &r->worker[r->s->workers], .pass = what, .live_fd = -1, .stage_fd = -1
-	};
+	struct restore_worker *w = &r->worker[r->s->workers];
+
+	return (struct keeping){ .r = r,
+		.w = w,
+		.pass = what,
+		.copier = { .os = r->s->os, .room = &w->scratch, .go_on = go_on, .arg = r },
+		.live_fd = -1,
+		.stage_fd = -1 };
 }
 
 enum ecode

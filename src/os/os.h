@@ -50,6 +50,10 @@ struct os {
 	int (*syncfs)(const struct os *os, int fd);
 	int (*fallocate)(const struct os *os, int fd, uint64_t off, uint64_t len);
 	int (*ftruncate)(const struct os *os, int fd, uint64_t len);
+	/* FICLONE: `to` gets all bytes of `from`, shared on disk until one of them changes; few file systems can */
+	int (*clone)(const struct os *os, int to, int from);
+	/* copy_file_range at `off` of both; bytes copied in the kernel, 0 at the end of `from` */
+	ssize_t (*copy_range)(const struct os *os, int to, int from, uint64_t off, size_t len);
 	int (*fadvise)(const struct os *os, int fd, uint64_t off, uint64_t len, int advice);
 	off_t (*lseek)(const struct os *os, int fd, int64_t off, int whence);
 	/* flock(2): the kernel's own lock on an open file, gone with its last descriptor; LOCK_NB gives -EWOULDBLOCK */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <pwd.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -133,6 +135,23 @@ px_ftruncate(const struct os *os, int fd, uint64_t len)
 {
 	(void)os;
 	return told_int(ftruncate(fd, (off_t)len));
+}
+
+static int
+px_clone(const struct os *os, int to, int from)
+{
+	(void)os;
+	return told_int(ioctl(to, FICLONE, from));
+}
+
+static ssize_t
+px_copy_range(const struct os *os, int to, int from, uint64_t off, size_t len)
+{
+	off_t in = (off_t)off, out = (off_t)off;
+	ssize_t n = copy_file_range(from, &in, to, &out, len, 0);
+
+	(void)os;
+	return n < 0 ? -errno : n;
 }
 
 static int
@@ -743,6 +762,8 @@ static const struct os posix_table = {
 	.syncfs = px_syncfs,
 	.fallocate = px_fallocate,
 	.ftruncate = px_ftruncate,
+	.clone = px_clone,
+	.copy_range = px_copy_range,
 	.fadvise = px_fadvise,
 	.lseek = px_lseek,
 	.flock = px_flock,

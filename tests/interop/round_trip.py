@@ -170,10 +170,22 @@ class House:
         got = kinds.describe(live, sockets=True)
         self.same(expected, got, f"restore-swap merge from {vault.maker}'s vault: both sides keep content, attributes, access lists, links")
         self.holes(expected, got, "restore-swap merge", stays)
+        self.shares(live, stays, got)
         previous = [p for p in live.parent.iterdir() if p.name.startswith(f".holdfast_restore_previous_{live.name}_")]
         self.same(before, kinds.describe(previous[0], sockets=True) if len(previous) == 1 else {}, "restore-swap merge: the previous tree is whole")
         for path in (live, *previous):
             lab.remove(path)
+
+    def shares(self, live, stays, got):
+        """What stays takes no second room where the file system can share it; elsewhere it is a copy."""
+        if self.name == "tmpfs":
+            return  # it tells no extents, and shares none
+        files = [p for p in stays if got.get(p, {}).get("size", 0) >= 4096 and got[p]["data"]]
+        lone = [p for p in files if not kinds.is_shared(os.path.join(os.fsencode(live), p))]
+        if self.name == "xfs":
+            check(files and not lone, f"{self.name}: restore-swap merge: {len(files)} files that stay share their bytes with the previous tree", lone)
+        elif self.name == "ext4":
+            check(len(lone) == len(files), f"{self.name}: restore-swap merge: nothing is shared where nothing can be", len(lone))
 
     def in_place(self, vault, snap):
         """What differs by what restore-in-place looks at becomes the snapshot's; what only the target has stays."""

@@ -66,6 +66,8 @@ test_errors_are_negative_errno(void **state)
 	assert_int_equal(os->readlink(os, p->fd, "absent", text, sizeof(text)), -ENOENT);
 	assert_int_equal(os->lseek(os, 1 << 20, 0, SEEK_SET), -EBADF);
 	assert_int_equal(os->fadvise(os, 1 << 20, 0, 0, POSIX_FADV_DONTNEED), -EBADF);
+	assert_int_equal(os->clone(os, 1 << 20, p->fd), -EBADF);
+	assert_int_equal(os->copy_range(os, 1 << 20, p->fd, 0, 1), -EBADF);
 	assert_int_equal(os->getdents(os, 1 << 20, text, sizeof(text)), -EBADF);
 	assert_int_equal(os->listxattr(os, p->fd, "absent", text, sizeof(text)), -ENOENT);
 }

@@ -449,6 +449,24 @@ disk_fallocate(const struct os *os, int fd, uint64_t off, uint64_t len)
 	return d->under->fallocate(d->under, fd, off, len);
 }
 
+static int
+disk_clone(const struct os *os, int to, int from)
+{
+	struct crash_disk *d = disk_of(os);
+
+	invariant(d->record->fd[to].ino == OUTSIDE);
+	return d->under->clone(d->under, to, from);
+}
+
+static ssize_t
+disk_copy_range(const struct os *os, int to, int from, uint64_t off, size_t len)
+{
+	struct crash_disk *d = disk_of(os);
+
+	invariant(d->record->fd[to].ino == OUTSIDE);
+	return d->under->copy_range(d->under, to, from, off, len);
+}
+
 /* ---- a state after a cut ---- */
 
 struct state {
@@ -725,6 +743,8 @@ crash_disk_init(struct crash_disk *d, const char *root)
 	d->os.fsync = disk_fsync;
 	d->os.syncfs = disk_syncfs;
 	d->os.fallocate = disk_fallocate;
+	d->os.clone = disk_clone;
+	d->os.copy_range = disk_copy_range;
 	d->os.ftruncate = disk_ftruncate;
 	d->os.mkdir = disk_mkdir;
 	d->os.rename = disk_rename;

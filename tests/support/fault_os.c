@@ -15,10 +15,11 @@
 const uint64_t SLOTS_MUTATING =
 	SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |
 	SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_SYNCFS) | SLOT_BIT(SLOT_FALLOCATE) |
-	SLOT_BIT(SLOT_FTRUNCATE) | SLOT_BIT(SLOT_MKDIR) | SLOT_BIT(SLOT_RENAME) |
-	SLOT_BIT(SLOT_LINK) | SLOT_BIT(SLOT_SYMLINK) | SLOT_BIT(SLOT_MKNOD) |
-	SLOT_BIT(SLOT_UNLINK) | SLOT_BIT(SLOT_CHOWN) | SLOT_BIT(SLOT_CHMOD) |
-	SLOT_BIT(SLOT_UTIMENS) | SLOT_BIT(SLOT_SETXATTR) | SLOT_BIT(SLOT_REMOVEXATTR);
+	SLOT_BIT(SLOT_FTRUNCATE) | SLOT_BIT(SLOT_CLONE) | SLOT_BIT(SLOT_COPY_RANGE) |
+	SLOT_BIT(SLOT_MKDIR) | SLOT_BIT(SLOT_RENAME) | SLOT_BIT(SLOT_LINK) |
+	SLOT_BIT(SLOT_SYMLINK) | SLOT_BIT(SLOT_MKNOD) | SLOT_BIT(SLOT_UNLINK) |
+	SLOT_BIT(SLOT_CHOWN) | SLOT_BIT(SLOT_CHMOD) | SLOT_BIT(SLOT_UTIMENS) |
+	SLOT_BIT(SLOT_SETXATTR) | SLOT_BIT(SLOT_REMOVEXATTR);
 
 /* slots that have no way to refuse */
 #define SLOTS_INFALLIBLE                                                            \
@@ -30,14 +31,15 @@ const uint64_t SLOTS_MUTATING =
 	(SLOT_BIT(SLOT_OPEN) | SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_READ) |            \
 		SLOT_BIT(SLOT_PREAD) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |        \
 		SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_FALLOCATE) | SLOT_BIT(SLOT_FTRUNCATE) | \
-		SLOT_BIT(SLOT_WAIT) | SLOT_BIT(SLOT_CLOSE) | SLOT_BIT(SLOT_FLOCK))
+		SLOT_BIT(SLOT_COPY_RANGE) | SLOT_BIT(SLOT_WAIT) | SLOT_BIT(SLOT_CLOSE) |     \
+		SLOT_BIT(SLOT_FLOCK))
 /* slots that take space or descriptors */
-#define SLOTS_SPACE                                                                       \
-	(SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |      \
-		SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_CLOSE) | SLOT_BIT(SLOT_FALLOCATE) |  \
-		SLOT_BIT(SLOT_FTRUNCATE) | SLOT_BIT(SLOT_MKDIR) | SLOT_BIT(SLOT_RENAME) | \
-		SLOT_BIT(SLOT_LINK) | SLOT_BIT(SLOT_SYMLINK) | SLOT_BIT(SLOT_MKNOD) |     \
-		SLOT_BIT(SLOT_SETXATTR))
+#define SLOTS_SPACE                                                                           \
+	(SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_WRITE) | SLOT_BIT(SLOT_PWRITE) |          \
+		SLOT_BIT(SLOT_FSYNC) | SLOT_BIT(SLOT_CLOSE) | SLOT_BIT(SLOT_FALLOCATE) |      \
+		SLOT_BIT(SLOT_FTRUNCATE) | SLOT_BIT(SLOT_CLONE) | SLOT_BIT(SLOT_COPY_RANGE) | \
+		SLOT_BIT(SLOT_MKDIR) | SLOT_BIT(SLOT_RENAME) | SLOT_BIT(SLOT_LINK) |          \
+		SLOT_BIT(SLOT_SYMLINK) | SLOT_BIT(SLOT_MKNOD) | SLOT_BIT(SLOT_SETXATTR))
 #define SLOTS_DESCRIPTOR (SLOT_BIT(SLOT_OPEN) | SLOT_BIT(SLOT_OPEN_CREATE) | SLOT_BIT(SLOT_SPAWN))
 #define SLOTS_PERMISSION                                                                           \
 	(SLOTS_DESCRIPTOR | SLOT_BIT(SLOT_STAT) | SLOT_BIT(SLOT_READLINK) | SLOT_BIT(SLOT_MKDIR) | \
@@ -61,6 +63,8 @@ static const char *const slot_names[SLOT_COUNT] = {
 	[SLOT_SYNCFS] = "syncfs",
 	[SLOT_FALLOCATE] = "fallocate",
 	[SLOT_FTRUNCATE] = "ftruncate",
+	[SLOT_CLONE] = "clone",
+	[SLOT_COPY_RANGE] = "copy_range",
 	[SLOT_FADVISE] = "fadvise",
 	[SLOT_LSEEK] = "lseek",
 	[SLOT_FLOCK] = "flock",
@@ -314,6 +318,24 @@ ft_ftruncate(const struct os *os, int fd, uint64_t len)
 	int rc = enter(f, SLOT_FTRUNCATE, NULL);
 
 	return rc < 0 ? rc : f->under->ftruncate(f->under, fd, len);
+}
+
+static int
+ft_clone(const struct os *os, int to, int from)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_CLONE, NULL);
+
+	return rc < 0 ? rc : f->under->clone(f->under, to, from);
+}
+
+static ssize_t
+ft_copy_range(const struct os *os, int to, int from, uint64_t off, size_t len)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_COPY_RANGE, NULL);
+
+	return rc < 0 ? rc : f->under->copy_range(f->under, to, from, off, len);
 }
 
 static int
@@ -709,6 +731,8 @@ static const struct os fault_table = {
 	.syncfs = ft_syncfs,
 	.fallocate = ft_fallocate,
 	.ftruncate = ft_ftruncate,
+	.clone = ft_clone,
+	.copy_range = ft_copy_range,
 	.fadvise = ft_fadvise,
 	.lseek = ft_lseek,
 	.flock = ft_flock,

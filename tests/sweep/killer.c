@@ -44,6 +44,7 @@
 #define PATH_SHOWN      512
 
 /* linux/fs.h has the number since 6.x only; xfs and ext4 had it long before */
+#define CLONE_REQUEST    0x40049409U /* FICLONE of <linux/fs.h>: _IOW(0x94, 9, int) */
 #define SHUTDOWN_REQUEST _IOR('X', 125, uint32_t)
 #define SHUTDOWN_NOLOG   2 /* nothing more reaches the disk, the log neither */
 
@@ -104,6 +105,7 @@ static const struct call calls[] = {
 	{ SYS_creat, "creat", AIM_PATH },
 	{ SYS_openat, "openat", AIM_AT },   /* with O_CREAT: see wanted() */
 	{ SYS_openat2, "openat2", AIM_AT }, /* likewise */
+	{ SYS_ioctl, "ficlone", AIM_FD },   /* that request alone: likewise */
 	{ SYS_exit_group, "exit_group", AIM_NOTHING },
 };
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
@@ -254,6 +256,8 @@ wanted(pid_t tid, const struct call *c, const uint64_t *args)
 	struct iovec to = { &how, sizeof(how) };
 	struct iovec from = { (void *)(uintptr_t)args[2], sizeof(how) };
 
+	if (c->nr == SYS_ioctl)
+		return args[1] == CLONE_REQUEST;
 	if (c->nr == SYS_openat)
 		flags = args[2];
 	else if (c->nr == SYS_openat2 && process_vm_readv(tid, &to, 1, &from, 1, 0) > 0)
