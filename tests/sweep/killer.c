@@ -11,6 +11,7 @@
  *	-a        kill after call N was carried out, not before it runs
  *	-c DIR    cut the power of the file system of DIR at that moment, its log
  *	          not written (with count: when the command has ended)
+ *	-x        a kernel that cannot exchange two names: renameat2 refuses the flag
  *	-o FILE   the report: one line of JSON (default: standard error)
  *
  * While call N is looked at every other thread that comes to such a call stops
@@ -36,6 +37,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,7 +113,7 @@ static const struct call calls[] = {
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
 
 struct options {
-	bool after, list;
+	bool after, list, no_exchange;
 	unsigned long kill_at; /* 0: never */
 	const char *cut, *report;
 	char **command;
@@ -296,6 +298,21 @@ end_here(struct tracer *t, pid_t tid)
 	(void)kill(t->main, SIGKILL);
 }
 
+/* The kernel is asked for flags that none has, and says so itself. */
+static void
+refuse_exchange(pid_t tid, const uint64_t *args)
+{
+	struct user_regs_struct regs;
+
+	if (args[4] != RENAME_EXCHANGE)
+		return;
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		die(EXIT_NO_TRACING, "reading registers");
+	regs.r8 = UINT32_MAX;
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
+		die(EXIT_NO_TRACING, "writing registers");
+}
+
 static void
 meet_call(struct tracer *t, pid_t tid)
 {
@@ -309,6 +326,8 @@ meet_call(struct tracer *t, pid_t tid)
 	memcpy(args, info.seccomp.args, sizeof(args));
 	if (c == NULL || !wanted(tid, c, args))
 		return;
+	if (t->o->no_exchange && c->nr == SYS_renameat2)
+		refuse_exchange(tid, args);
 	t->met++;
 	t->at = c->name;
 	if (t->o->list || t->met == t->o->kill_at)
@@ -423,9 +442,11 @@ read_words(int argc, char **argv, struct options *o)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "+ac:o:")) != -1) {
+	while ((opt = getopt(argc, argv, "+axc:o:")) != -1) {
 		if (opt == 'a')
 			o->after = true;
+		else if (opt == 'x')
+			o->no_exchange = true;
 		else if (opt == 'c')
 			o->cut = optarg;
 		else if (opt == 'o')
@@ -458,7 +479,7 @@ main(int argc, char **argv)
 
 	if (!read_words(argc, argv, &o)) {
 		(void)fputs(
-			"usage: killer [-a] [-c DIR] [-o FILE] count|list|kill N -- command …\n",
+			"usage: killer [-a] [-x] [-c DIR] [-o FILE] count|list|kill N -- command …\n",
 			stderr);
 		return EXIT_WORDS;
 	}

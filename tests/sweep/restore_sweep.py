@@ -34,11 +34,11 @@ class RestoreSweep(Sweep):
         return [(n, False) for n in sorted(chosen)] + ([(n, True) for n in sorted(chosen)] if ALL else [])
 
 
-def calls_of(place, words):
+def calls_of(place, words, more=()):
     """Number, path and name of each call of an unharmed run, without those that make a folder which is there."""
     there = {folder for folder, _, _ in os.walk(place.folder)}
     report = place.folder / "report"
-    done = place.run(*words, before=[KILLER, "-o", report, "list", "--"])
+    done = place.run(*words, before=[KILLER, "-o", report, *more, "list", "--"])
     need(done.returncode == 0, "the killer failed", done)
     lines = report.read_text(errors="replace").splitlines()
     need(json.loads(lines[-1])["exit"] == 0, "the unharmed run refused", done)
@@ -59,12 +59,12 @@ def sweep(operation, home, rng):
     operation.unharmed(place)
     lab.remove(place.folder)
     place = operation.lay(home / "count")
-    calls = calls_of(place, operation.words_at(place))
+    calls = calls_of(place, operation.words_at(place), operation.more)
     lab.remove(place.folder)
 
     def judge(folder, n, after, _restic, _old):
         point = operation.lay(folder)
-        report, done = point.killed(n, operation.words_at(point), after)
+        report, done = point.killed(n, operation.words_at(point), after, more=operation.more)
         need(report["killed"] or report["exit"] == 0, "the program refused by itself", done)
         operation.judge(point, not report["killed"] or report["at"] == "exit_group", n % STATUS_EVERY == 0)
         return False

@@ -85,9 +85,9 @@ class Place:
         return subprocess.run([*map(str, before), lab.HOLDFAST, "-r", self.folder / "vault", *map(str, words)], cwd=self.home,
                               env=dict(self.env, HOLDFAST_PASSWORD=password), capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
 
-    def killed(self, point, words, after=False, cut=None):
+    def killed(self, point, words, after=False, cut=None, more=()):
         """Run it below the killer; point None: to the end.  Gives the killer's report and what the program said."""
-        options = [KILLER, "-o", self.report, *(["-a"] if after else []), *(["-c", cut] if cut else [])]
+        options = [KILLER, "-o", self.report, *more, *(["-a"] if after else []), *(["-c", cut] if cut else [])]
         done = self.run(*words, before=[*options, *(["count"] if point is None else ["kill", point]), "--"])
         if done.returncode == NO_TRACING:
             raise RefusedHere(done.stderr.decode(errors="replace").strip())
