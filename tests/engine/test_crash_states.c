@@ -25,6 +25,7 @@
 #include "support/crash_disk.h"
 #include "support/fault_os.h"
 #include "support/make_vault.h"
+#include "support/whole_vault.h"
 
 #define RANDOM_STATES 10                 /* of each prefix; init, mostly mkdirs, takes a third */
 #define PACK_BYTES    ((size_t)96 << 10) /* several packs of a small tree */
@@ -162,22 +163,12 @@ do_verb(enum verb verb, const struct os *under, const char *root, struct err *e)
 
 /* ---- the verdict ---- */
 
-static char last_finding[512];
-
-static void
-keep_finding(void *arg, const struct check_finding *finding)
-{
-	(void)arg;
-	if (!finding->hint)
-		(void)snprintf(last_finding, sizeof(last_finding), "%s: %s", finding->object,
-			finding->text);
-}
-
 /* Open, read everything, count.  NULL when all is well. */
 static const char *
 whole(const char *root, const struct promise *p, uint64_t *snapshots)
 {
 	struct check_args args = { .read = CHECK_READ_ALL };
+	char finding[FINDING_BYTES] = "";
 	struct check_result r = { 0 };
 	struct oname old = { O_SNAPSHOT, p->old };
 	struct session s;
@@ -190,10 +181,10 @@ whole(const char *root, const struct promise *p, uint64_t *snapshots)
 	rc = open_at(&s, root, SESSION_NO_LOCK, &h, &e);
 	if (rc != E_OK)
 		return violation("the vault does not open", rc, &e);
-	rc = check_run(&s, &args, keep_finding, NULL, &r, &e);
+	rc = check_run(&s, &args, keep_finding, finding, &r, &e);
 	*snapshots = r.snapshots;
 	if (rc != E_OK)
-		(void)violation(last_finding, rc, &e);
+		(void)violation(finding, rc, &e);
 	check_result_done(&r);
 	if (rc == E_OK && p->snapshots > 0) {
 		rc = store_stat(s.store, &old, &size, &e);

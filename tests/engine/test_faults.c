@@ -23,6 +23,7 @@
 #include "support/compare_tree.h"
 #include "support/fault_os.h"
 #include "support/make_vault.h"
+#include "support/whole_vault.h"
 
 /* Calls of one run, with room: reaching it means that a loop does not end. */
 #define CALLS_MAX 20000
@@ -117,40 +118,6 @@ run_backup(struct fault_plan p, struct backup_result *r, struct heard *h, struct
 	return rc;
 }
 
-static char last_finding[512];
-
-static void
-keep_finding(void *arg, const struct check_finding *finding)
-{
-	(void)arg;
-	if (!finding->hint)
-		(void)snprintf(last_finding, sizeof(last_finding), "%s: %s", finding->object,
-			finding->text);
-}
-
-/* With the real kernel: everything the vault claims is there, byte by byte. */
-static uint64_t
-sound_snapshots(void)
-{
-	struct session s;
-	struct heard h;
-	struct err e;
-	struct check_args args = { .read = CHECK_READ_ALL };
-	struct check_result r;
-	uint64_t n;
-
-	heard_init(&h);
-	open_session(&s, os_posix(), f.vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &h);
-	if (check_run(&s, &args, keep_finding, NULL, &r, &e) != E_OK) {
-		fault_os_print_log(&faults);
-		fail_msg("the vault is damaged: %s: %s", e.detail, last_finding);
-	}
-	n = r.snapshots;
-	check_result_done(&r);
-	session_abandon(&s);
-	return n;
-}
-
 static void
 no_leak(const struct err *e)
 {
@@ -228,24 +195,6 @@ for_some_calls(void (*one)(struct fault_plan p, unsigned long *fired))
 
 /* ---- backup ---- */
 
-static int
-unlink_object(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	if (type == FTW_F && strstr(path, "/config") == NULL && strstr(path, "/keys/") == NULL)
-		assert_int_equal(unlink(path), 0);
-	if (type == FTW_DP && where->level == 2 && strstr(path, "/data/") != NULL)
-		assert_int_equal(rmdir(path),
-			0); /* a writer makes data/xx again; 256 of them only slow the loops */
-	return 0;
-}
-
-static void
-empty_vault(void)
-{
-	assert_int_equal(nftw(f.vault, unlink_object, 16, FTW_PHYS | FTW_DEPTH), 0);
-}
-
 /* May a run that reports `rc` have made its snapshot all the same? */
 static bool
 may_have_committed(enum ecode rc, const struct backup_result *r)
@@ -257,7 +206,7 @@ static void
 judge_backup(struct fault_plan p, enum ecode rc, const struct backup_result *r,
 	const struct heard *h, uint64_t before, const struct id *tree, const struct err *e)
 {
-	uint64_t after = sound_snapshots();
+	uint64_t after = whole_vault(f.vault, &faults);
 
 	no_leak(e);
 	if (rc == E_OK) {
@@ -304,7 +253,7 @@ first_backup(struct fault_plan p, unsigned long *fired)
 	struct err e;
 	enum ecode rc;
 
-	empty_vault();
+	empty_vault(f.vault);
 	rc = run_backup(p, &r, &h, &e);
 	*fired = faults.fired;
 	judge_backup(p, rc, &r, &h, 0, &f.tree, &e);
@@ -338,7 +287,7 @@ next_backup(struct fault_plan p, unsigned long *fired)
 	struct backup_result r;
 	struct heard h;
 	struct err e;
-	uint64_t before = sound_snapshots();
+	uint64_t before = whole_vault(f.vault, &faults);
 	enum ecode rc = run_backup(p, &r, &h, &e);
 
 	*fired = faults.fired;
@@ -347,7 +296,7 @@ next_backup(struct fault_plan p, unsigned long *fired)
 		again_works(&f.tree_after_edit);
 	forget_locks(); /* proven harmless by now; hundreds of them only slow the loop */
 	if (before > 6) {
-		empty_vault();
+		empty_vault(f.vault);
 		again_works(&f.tree_after_edit);
 	}
 	fault_os_done(&faults);
@@ -370,7 +319,7 @@ test_incremental_backup(void **state)
 
 	(void)state;
 	f.refused = f.survived = f.runs = 0;
-	empty_vault();
+	empty_vault(f.vault);
 	again_works(&f.tree);
 	put("changed", "other words than before\n");
 	put("added", "new\n");
@@ -397,7 +346,7 @@ test_followed_links(void **state)
 	(void)snprintf(path, sizeof(path), "%s/to dir", f.src);
 	assert_int_equal(symlink("sub", path), 0);
 	f.links = LINKS_FOLLOW;
-	empty_vault();
+	empty_vault(f.vault);
 	assert_int_equal(run_backup((struct fault_plan){ 0 }, &r, &h, &e), E_OK);
 	assert_int_equal(r.links_followed, 2);
 	assert_int_equal(r.links_kept, 1);
@@ -421,7 +370,7 @@ leave_unfinished(void)
 	struct heard h;
 	struct err e;
 
-	empty_vault();
+	empty_vault(f.vault);
 	remove_tree(f.state);
 	f.stop_after = STOP_AFTER;
 	assert_int_equal(run_backup((struct fault_plan){ 0 }, &r, &h, &e), E_INTERRUPTED);
@@ -463,7 +412,7 @@ test_resumed_backup(void **state)
 	print_message("# %lu resumed, %lu checkpoints\n", resumed, checkpoints);
 	assert_true(f.refused > 100 / fault_stride());
 	assert_true(resumed > 100 / fault_stride() && checkpoints > 100 / fault_stride());
-	empty_vault();
+	empty_vault(f.vault);
 }
 
 /* ---- check ---- */
@@ -475,6 +424,7 @@ one_check(struct fault_plan p, unsigned long *fired)
 	struct heard h;
 	struct err e;
 	struct check_args args = { .read = CHECK_READ_ALL };
+	char finding[FINDING_BYTES];
 	struct check_result r = { 0 };
 	uint64_t digest = tree_digest(f.vault);
 	enum ecode rc;
@@ -482,7 +432,7 @@ one_check(struct fault_plan p, unsigned long *fired)
 	plan(p);
 	rc = open_harmed(&s, &h, SESSION_NO_LOCK, &e);
 	if (rc == E_OK) {
-		rc = check_run(&s, &args, keep_finding, NULL, &r, &e);
+		rc = check_run(&s, &args, keep_finding, finding, &r, &e);
 		check_result_done(&r);
 		session_abandon(&s);
 	}
@@ -504,7 +454,7 @@ test_check(void **state)
 {
 	(void)state;
 	f.refused = f.survived = f.runs = 0;
-	empty_vault();
+	empty_vault(f.vault);
 	again_works(&f.tree_after_edit);
 	for_every_call(one_check);
 	assert_true(f.refused > 20 / fault_stride());
@@ -656,7 +606,7 @@ setup(void **state)
 	(void)snprintf(path, sizeof(path), "%s/link", f.src);
 	assert_int_equal(symlink("nowhere", path), 0);
 	assert_int_equal(chdir(f.dir), 0);
-	empty_vault();
+	empty_vault(f.vault);
 	assert_int_equal(run_backup((struct fault_plan){ 0 }, &r, &h, &e), E_OK);
 	f.tree = r.tree;
 	return 0;

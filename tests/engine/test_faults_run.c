@@ -20,13 +20,13 @@
 #include <cmocka.h>
 
 #include "engine/backup.h"
-#include "engine/check.h"
 #include "engine/health.h"
 #include "store/local.h"
 #include "support/compare_tree.h"
 #include "support/fault_os.h"
 #include "support/fault_store.h"
 #include "support/make_vault.h"
+#include "support/whole_vault.h"
 
 /* Calls of one run, with room: reaching it means that a loop does not end. */
 #define CALLS_MAX    20000
@@ -82,21 +82,11 @@ change_source(void)
 	put("changed", text);
 }
 
-static int
-unlink_object(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	if (type == FTW_F && strstr(path, "/config") == NULL && strstr(path, "/keys/") == NULL)
-		assert_int_equal(unlink(path), 0);
-	if (type == FTW_DP && where->level == 2 && strstr(path, "/data/") != NULL)
-		assert_int_equal(rmdir(path), 0); /* a writer makes data/xx again */
-	return 0;
-}
-
+/* Neither snapshots nor what the state directory knows of them. */
 static void
-empty_vault(void)
+forget_all(void)
 {
-	assert_int_equal(nftw(f.vault, unlink_object, 16, FTW_PHYS | FTW_DEPTH), 0);
+	empty_vault(f.vault);
 	remove_tree(f.state);
 }
 
@@ -178,40 +168,6 @@ run_on(struct store *st, long stop_after, struct run *run)
 	}
 }
 
-static char last_finding[512];
-
-static void
-keep_finding(void *arg, const struct check_finding *finding)
-{
-	(void)arg;
-	if (!finding->hint)
-		(void)snprintf(last_finding, sizeof(last_finding), "%s: %s", finding->object,
-			finding->text);
-}
-
-/* With the real kernel: everything the vault claims is there, byte by byte. */
-static uint64_t
-sound_snapshots(void)
-{
-	struct session s;
-	struct heard h;
-	struct err e;
-	struct check_args args = { .read = CHECK_READ_ALL };
-	struct check_result r;
-	uint64_t n;
-
-	heard_init(&h);
-	open_session(&s, os_posix(), f.vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &h);
-	if (check_run(&s, &args, keep_finding, NULL, &r, &e) != E_OK) {
-		fault_os_print_log(&faults);
-		fail_msg("the vault is damaged: %s: %s", e.detail, last_finding);
-	}
-	n = r.snapshots;
-	check_result_done(&r);
-	session_abandon(&s);
-	return n;
-}
-
 /* ---- judging ---- */
 
 static bool
@@ -265,7 +221,7 @@ may_have_committed(const struct run *run)
 static void
 judge(const struct run *run, uint64_t before, const char *what)
 {
-	uint64_t after = sound_snapshots();
+	uint64_t after = whole_vault(f.vault, &faults);
 	struct health_summary sum = history();
 
 	if (faults.open_fds != 0 || faults.children != 0) {
@@ -318,7 +274,7 @@ leave_unfinished(long stop_at)
 {
 	struct run run;
 
-	empty_vault();
+	forget_all();
 	plan((struct fault_plan){ 0 });
 	run_on(NULL, stop_at, &run);
 	fault_os_done(&faults);
@@ -329,16 +285,16 @@ leave_unfinished(long stop_at)
 static uint64_t
 set_the_scene(void)
 {
-	uint64_t before = f.scene == SCENE_NEXT ? sound_snapshots() : 0;
+	uint64_t before = f.scene == SCENE_NEXT ? whole_vault(f.vault, &faults) : 0;
 	struct run none = { .rc = E_INTERRUPTED };
 
 	switch (f.scene) {
 	case SCENE_FIRST:
-		empty_vault();
+		forget_all();
 		return 0;
 	case SCENE_NEXT:
 		if (before == 0 || before > GATHERED_MAX) {
-			empty_vault();
+			forget_all();
 			again(&none);
 			before = 1;
 		}
@@ -373,7 +329,7 @@ begin(enum scene scene, enum commit_proof proof)
 	f.proof = proof;
 	f.runs = f.refused = f.survived = f.resumed = f.checkpoints = f.unwell = f.unproven = 0;
 	f.slots = 0;
-	empty_vault();
+	forget_all();
 	change_source();
 	if (scene == SCENE_INTERRUPTED)
 		find_stop();
