@@ -106,6 +106,19 @@ line_counts(struct line *l, const struct pace *p)
 		bytes_brief(p->done_bytes / s, rate));
 }
 
+/* DF-24: how many were verified; of how many only where that is known. */
+static void
+line_phase(struct line *l, const struct pace *p)
+{
+	if (p->phase != PHASE_VERIFY || p->done_items + p->total_items == 0)
+		line_add(l, "%s", phase_text(p->phase));
+	else if (p->totals_final && p->total_items > 0)
+		line_add(
+			l, "Verifying... (%" PRIu64 "/%" PRIu64 ")", p->done_items, p->total_items);
+	else
+		line_add(l, "Verifying... (%" PRIu64 ")", p->done_items);
+}
+
 /* What matters most comes first: a narrow terminal cuts the end. */
 const char *
 pace_text(enum ticker_kind kind, const struct pace *pace, char out[static PACE_TEXT_MAX])
@@ -118,7 +131,8 @@ pace_text(enum ticker_kind kind, const struct pace *pace, char out[static PACE_T
 	out[0] = '\0';
 	if (number > 0)
 		line_add(&l, "[%u/%u] ", number, of);
-	line_add(&l, "%s  %s", phase_text(pace->phase), span_text(pace->elapsed_s, span));
+	line_phase(&l, pace);
+	line_add(&l, "  %s", span_text(pace->elapsed_s, span));
 	if (pace->totals_final)
 		line_add(&l, "  %.1f%%", 100 * fraction(pace));
 	if (left != UINT64_MAX)

@@ -22,6 +22,19 @@
 
 /* ---- texts ---- */
 
+/* Its own name cannot change hands, and what is mounted below it is no part of a restore: one directory at a time. */
+static enum ecode
+root_refused(const struct restore *r, struct err *e)
+{
+	(void)err_set(
+		e, E_DEST_MOUNT, 0, "a file system is mounted at /, the root of this machine");
+	if (r->args->kind != RESTORE_EMPTY)
+		err_note(e,
+			"a directory of a whole machine goes where it was with: holdfast %s SNAPSHOT:/etc --target /etc",
+			restore_kind_text(r->args->kind));
+	return E_DEST_MOUNT;
+}
+
 static enum ecode
 name_texts(struct restore *r, struct err *e)
 {
@@ -39,7 +52,7 @@ name_texts(struct restore *r, struct err *e)
 	d->base = path_base(d->path);
 	base_len = strlen(d->base);
 	if (strcmp(d->path, "/") == 0)
-		return err_set(e, E_DEST_MOUNT, 0, "a file system is mounted at %s", d->path);
+		return root_refused(r, e);
 	if (!name_is_safe(d->base, base_len) ||
 		!name_is_safe(r->args->run_id, strlen(r->args->run_id)))
 		return err_set(

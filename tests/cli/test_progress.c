@@ -58,6 +58,25 @@ test_phases(void **state)
 	assert_string_equal(pace_text(TICKER_RESTORE, &p, out), "[4/5] verifying  0:00");
 }
 
+/* DF-24: of how many is said only where it is known. */
+static void
+test_verifying_is_counted(void **state)
+{
+	struct pace p = { .phase = PHASE_VERIFY, .done_items = 23 };
+	const char *first = "[4/5] Verifying... (23)  0:00";
+	char out[PACE_TEXT_MAX];
+
+	(void)state;
+	assert_int_equal(strncmp(pace_text(TICKER_RESTORE, &p, out), first, strlen(first)), 0);
+	p.total_items = 24;
+	assert_int_equal(strncmp(pace_text(TICKER_RESTORE, &p, out), first, strlen(first)), 0);
+	p.totals_final = true;
+	first = "[4/5] Verifying... (23/24)  0:00";
+	assert_int_equal(strncmp(pace_text(TICKER_RESTORE, &p, out), first, strlen(first)), 0);
+	p.phase = PHASE_WORK;
+	assert_null(strstr(pace_text(TICKER_RESTORE, &p, out), "Verifying"));
+}
+
 static void
 test_huge_numbers_fit(void **state)
 {
@@ -137,6 +156,7 @@ main(void)
 		cmocka_unit_test(test_line_after_the_scan),
 		cmocka_unit_test(test_no_eta_before_the_end_of_the_scan),
 		cmocka_unit_test(test_phases),
+		cmocka_unit_test(test_verifying_is_counted),
 		cmocka_unit_test(test_huge_numbers_fit),
 		cmocka_unit_test(test_status_of_backup),
 		cmocka_unit_test(test_status_of_restore),

@@ -124,6 +124,16 @@ class Rules:
         self.judge("and each path went as its rule says", where, done)
 
 
+    def root(self):
+        """The root of the machine is refused, calmly, with the way to what was wanted; that way works."""
+        done = self.lab.run("restore-in-place", "latest", "--target", "/")
+        check(done.returncode == 35 and "code 5102" in text(done) and "holdfast restore-in-place SNAPSHOT:/etc --target /etc" in text(done),
+              "--target /: refused, and told how", text(done))
+        where = self.live("etc")
+        done = self.lab.run("restore-in-place", "latest:/src", "--target", where)
+        check(done.returncode == 0 and (where / "plain").read_text().startswith("of the snapshot"), "a directory of the snapshot where it was", text(done))
+
+
 def main():
     work = place("holdfast-rules-")
     try:
@@ -134,6 +144,7 @@ def main():
             suite.planned("restore-swap", "--tree", "merge")
             suite.refused()
             suite.dry()
+            suite.root()
     finally:
         remove(work)
     return finish()
