@@ -564,7 +564,8 @@ what_is_written_is_read(void **state)
 		"{\"machine\":\"" MACHINE "\",\"boot\":\"" BOOT "\",\"pid\":77,"
 		"\"started_ticks\":18446744073709551615,\"pid_ns\":500,\"time_ns\":600}");
 	assert_int_equal(take((const char *)out.p, &back), E_OK);
-	assert_string_equal(back.machine, id.machine); /* member by member: what lies between them is nobody's */
+	assert_string_equal(back.machine,
+		id.machine); /* member by member: what lies between them is nobody's */
 	assert_string_equal(back.boot, id.boot);
 	assert_true(back.pid == id.pid && back.started_ticks == id.started_ticks);
 	assert_true(back.pid_ns == id.pid_ns && back.time_ns == id.time_ns);
