@@ -19,7 +19,8 @@ struct restore_words {
 	struct snapshot_filter filter;
 	struct restore_selection selection;
 	struct rules *includes, *excludes, *conflicts;
-	struct restore_approval approval; /* of a plan that is applied */
+	struct restore_approval approval; /* of a plan that is applied, or continued */
+	const char *shown;                /* the place, as it was typed */
 	char own_id[RUN_ID_MAX];          /* of a run without a folder */
 };
 
@@ -130,6 +131,8 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		w->args.kind = RESTORE_IN_PLACE;
 	else if (o->arg_count == 2 && strcmp(o->args[0], "apply") == 0)
 		return take_plan(cli, w, e);
+	else if (flag_given(o, FLAG_RESUME))
+		return take_resume(cli, &w->approval, &w->args, e);
 	if (o->arg_count > 1)
 		return err_set(e, E_USAGE, 0, "%s takes one snapshot; \"%s\" is too much",
 			command_row(o->command)->name, o->args[1]);
@@ -142,7 +145,9 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		return err_set(e, E_USAGE, 0, "%s needs a place: --target DIR",
 			command_row(o->command)->name);
 	rc = take_verify(flag_text(o, FLAG_VERIFY), &w->args.verify, e);
-	if (rc == E_OK && w->args.kind != RESTORE_EMPTY)
+	w->shown = w->args.dest;
+	w->args.allow_partial = flag_given(o, FLAG_ALLOW_PARTIAL);
+	if (rc == E_OK) /* a stage is found again from anywhere */
 		rc = pick_absolute(cli, w->args.dest, &w->args.dest, e);
 	if (rc == E_OK)
 		rc = take_selection(cli, &w->selection, &w->args, e);
@@ -200,6 +205,17 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 	put(&w, "metadata_problems", r->metadata_problems);
 	json_put_key(&w, "snapshot_id");
 	json_put_id(&w, &r->snapshot_id);
+	if (args->resume != NULL) {
+		json_put_key(&w, "continued_run");
+		json_put_str(&w, args->resume);
+	}
+	put(&w, "files_kept", r->kept_files);
+	put(&w, "bytes_kept", r->kept_bytes);
+	put(&w, "paths_missing", r->missing);
+	if (r->partial != NULL) {
+		json_put_key(&w, "partial_tree");
+		json_put_str(&w, r->partial);
+	}
 	if (r->previous != NULL) {
 		json_put_key(&w, "previous_tree");
 		json_put_str(&w, r->previous);
@@ -238,10 +254,26 @@ tell_in_place(struct cli *cli, const struct restore_args *args, const struct res
 	}
 }
 
+/* D-20: what a partial restore lacks, by name. */
+static void
+tell_missing(struct cli *cli, const struct restore_result *r)
+{
+	size_t n = 0;
+
+	for (; n < RESTORE_MISSING_TOLD && r->missing > 0 && r->missing_path[n] != NULL; n++)
+		screen_out(&cli->screen, "missing: %s",
+			cli_shown(cli, r->missing_path[n], strlen(r->missing_path[n])));
+	if (r->missing > n)
+		screen_out(&cli->screen,
+			"and %" PRIu64 " more; failed.jsonl of the run folder names all of them",
+			r->missing - n);
+}
+
 static void
 tell_people(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
 	uint64_t spent_s)
 {
+	const char *place = r->partial == NULL ? args->dest : r->partial;
 	char bytes[UNIT_TEXT_MAX], span[UNIT_TEXT_MAX];
 
 	if (cli->screen.quiet)
@@ -256,6 +288,10 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 						: r->artifacts);
 		return;
 	}
+	if (args->resume != NULL)
+		screen_out(&cli->screen,
+			"continued run %s: %s of %s were staged before, and hashed again",
+			args->resume, bytes_text(r->kept_bytes, span), bytes_text(r->bytes, bytes));
 	screen_out(&cli->screen, "verified %" PRIu64 " files", r->verified_files);
 	if (r->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
@@ -263,10 +299,12 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 		screen_out(&cli->screen, "%" PRIu64 " attributes could not be applied",
 			r->metadata_problems);
 	screen_out(&cli->screen,
-		"restored %s into %s: %" PRIu64 " files, %" PRIu64 " directories, %s in %s",
-		cli_short(cli, &r->snapshot_id), cli_shown(cli, args->dest, strlen(args->dest)),
-		r->files, r->dirs, bytes_text(r->bytes, bytes), span_text(spent_s, span));
+		"restored %s%s into %s: %" PRIu64 " files, %" PRIu64 " directories, %s in %s",
+		r->partial == NULL ? "" : "what could be read of ", cli_short(cli, &r->snapshot_id),
+		cli_shown(cli, place, strlen(place)), r->files, r->dirs,
+		bytes_text(r->bytes, bytes), span_text(spent_s, span));
 	tell_in_place(cli, args, r);
+	tell_missing(cli, r);
 	if (r->previous != NULL)
 		screen_out(&cli->screen, "the previous tree is kept: %s",
 			cli_shown(cli, r->previous, strlen(r->previous)));
@@ -344,17 +382,19 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	struct job job;
 	enum ecode rc;
 
+	if (w->shown == NULL)
+		w->shown = w->args.dest;
 	fill_safety(&w->args, safety);
 	args.safety = safety;
 	args.source = cli_text(
 		cli, "%s of %s", w->args.snapshot, cli->set.repo == NULL ? "?" : cli->set.repo);
 	args.target = w->args.dest;
 	args.destination = cli_safe_location(cli, w->args.dest);
-	args.operation =
-		cli_text(cli, "%s of %s into %s", args.mode, w->args.snapshot, w->args.dest);
+	args.operation = cli_text(cli, "%s of %s into %s", args.mode, w->args.snapshot, w->shown);
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)
 		return rc;
+	w->args.resumable = w->args.kind != RESTORE_IN_PLACE;
 	if (cli->screen.verbose > 1 || (cli->screen.verbose > 0 && !cli->screen.json))
 		job_want_items(&job);
 	w->args.run_id = cli->run_id;

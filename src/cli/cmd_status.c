@@ -9,8 +9,38 @@
 #include "cli/job.h"
 #include "cli/status_page.h"
 #include "cli/units.h"
+#include "engine/restore.h"
 
 #define QUOTED_MAX_BYTES (4U << 20)
+
+/* A stage is looked for where the run's record says that it restored to. */
+static bool
+left_stage(struct cli *cli, const struct run_info *run, enum run_concern concern)
+{
+	bool restored = run->mode != NULL && (strcmp(run->mode, "restore") == 0 ||
+						     strcmp(run->mode, "restore-swap") == 0);
+
+	return restored && concern != CONCERN_LIVE && run->target != NULL &&
+	       run->target[0] == '/' && restore_resume_there(cli->os, run->target, run->id);
+}
+
+static enum ecode
+look_for_stages(struct cli *cli, struct status_page *p, struct err *e)
+{
+	void *room;
+	bool *staged;
+	enum ecode rc = arena_alloc(&cli->arena, p->n + 1, &room, e);
+
+	if (rc != E_OK)
+		return rc;
+	staged = room;
+	for (size_t i = 0; i < p->n; i++) {
+		staged[i] = left_stage(cli, &p->runs[i], p->concern[i]);
+		p->stages += staged[i];
+	}
+	p->staged = staged;
+	return E_OK;
+}
 
 static enum ecode
 load_runs(struct cli *cli, struct status_page *p, struct err *e)
@@ -37,7 +67,7 @@ load_runs(struct cli *cli, struct status_page *p, struct err *e)
 	}
 	p->runs = runs;
 	p->concern = concern;
-	return E_OK;
+	return look_for_stages(cli, p, e);
 }
 
 /* A vault that cannot be opened is a finding, not the end: the rest is told all the same. */
@@ -70,7 +100,7 @@ load_vault(struct cli *cli, struct status_page *p, struct err *e)
 static bool
 needs_somebody(const struct status_page *p)
 {
-	if (p->dead > 0 || p->incidents > 0)
+	if (p->dead > 0 || p->incidents > 0 || p->stages > 0)
 		return true;
 	if (!p->named)
 		return false;
@@ -97,8 +127,9 @@ cmd_status(struct cli *cli, struct err *e)
 	else
 		status_tell_people(cli, &p);
 	if (rc == E_OK && p.attention && flag_given(cli->opt, FLAG_CHECK))
-		rc = err_set(e, E_STATUS_ATTENTION, 0, "%zu killed runs, %zu open incidents%s",
-			p.dead, p.incidents,
+		rc = err_set(e, E_STATUS_ATTENTION, 0,
+			"%zu killed runs, %zu open incidents, %zu stages of restores%s", p.dead,
+			p.incidents, p.stages,
 			!p.named                       ? ""
 			: !p.opened                    ? "; the vault cannot be looked at"
 			: status_vault_calls(&p.vault) ? "; the vault needs somebody"
@@ -152,6 +183,18 @@ status_command(struct cli *cli, const struct run_info *run)
 			return NULL;
 	}
 	return cli_text(cli, "%.*s", (int)text.len, (const char *)text.p);
+}
+
+const char *
+status_resume(struct cli *cli, const struct run_info *run)
+{
+	return cli_text(cli, "holdfast restore --resume %s", run->id);
+}
+
+const char *
+status_stage(struct cli *cli, const struct run_info *run)
+{
+	return cli_text(cli, "%s" RESTORE_STAGE_SUFFIX "/%s", run->target, run->id);
 }
 
 const struct incomplete *

@@ -13,4 +13,11 @@ struct restore_selection {
 enum ecode take_selection(struct cli *cli, struct restore_selection *hold, struct restore_args *out,
 	struct err *e) must_check;
 
+/*
+ * --resume RUN: the run's record of this machine, or --target, says where its stage is; the stage's plan says the rest.
+ * refuses: E_USAGE, E_REPORT_READ, E_RESUME_STAGE
+ */
+enum ecode take_resume(struct cli *cli, struct restore_approval *hold, struct restore_args *out,
+	struct err *e) must_check;
+
 #endif

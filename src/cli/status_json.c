@@ -131,7 +131,10 @@ put_concern(struct cli *cli, struct json_out *w, const struct status_page *p, si
 	case CONCERN_DEAD:
 		put(w, "state", r->life == RUN_DEAD ? "killed" : "unknown");
 		put_left(w, status_left(p, r->id));
-		put_step_text(w, status_step(r), status_command(cli, r));
+		if (p->staged[i])
+			put_step_text(w, STATUS_STAGE_STEP, status_resume(cli, r));
+		else
+			put_step_text(w, status_step(r), status_command(cli, r));
 		break;
 	case CONCERN_INCIDENT:
 		put(w, "class", r->failure);
@@ -153,6 +156,23 @@ put_runs(struct cli *cli, struct json_out *w, const struct status_page *p, const
 	for (size_t i = 0; i < p->n; i++) {
 		if (p->concern[i] == which)
 			put_concern(cli, w, p, i);
+	}
+	json_close_array(w);
+}
+
+static void
+put_stages(struct cli *cli, struct json_out *w, const struct status_page *p)
+{
+	json_put_key(w, "stages");
+	json_open_array(w);
+	for (size_t i = 0; i < p->n; i++) {
+		if (!p->staged[i])
+			continue;
+		json_open_object(w);
+		put_run(w, &p->runs[i]);
+		put(w, "stage", status_stage(cli, &p->runs[i]));
+		put_step_text(w, STATUS_STAGE_STEP, status_resume(cli, &p->runs[i]));
+		json_close_object(w);
 	}
 	json_close_array(w);
 }
@@ -305,6 +325,7 @@ status_tell_json(struct cli *cli, const struct status_page *p, struct err *e)
 	put_runs(cli, &w, p, "live", CONCERN_LIVE);
 	put_runs(cli, &w, p, "dead", CONCERN_DEAD);
 	put_runs(cli, &w, p, "incidents", CONCERN_INCIDENT);
+	put_stages(cli, &w, p);
 	put_vault(&w, p);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);

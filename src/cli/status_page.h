@@ -10,8 +10,10 @@ struct status_page {
 	const enum run_concern *concern;
 	size_t n;
 	size_t live, dead, incidents; /* of them */
-	bool named;                   /* a vault was */
-	bool opened;                  /* vault is filled; else why says why not */
+	const bool *staged; /* of each run: it left the stage of a restore that can go on */
+	size_t stages;
+	bool named;  /* a vault was */
+	bool opened; /* vault is filled; else why says why not */
 	const char *location;
 	struct status_vault vault;
 	struct err why;
@@ -19,6 +21,11 @@ struct status_page {
 };
 /* The command of a run's owner record, to be typed as it stands; NULL when a word was not recorded or cannot be shown. */
 const char *status_command(struct cli *cli, const struct run_info *run);
+/* How a restore that left its stage goes on, and where the stage is. */
+const char *status_resume(struct cli *cli, const struct run_info *run);
+const char *status_stage(struct cli *cli, const struct run_info *run);
+/* static */
+#define STATUS_STAGE_STEP "Go on with it; or, when it is not wanted any more, remove its stage."
 /* The record a run left in the vault; NULL: none, or no vault. */
 const struct incomplete *status_left(const struct status_page *p, const char *run_id);
 /* What to do about an incomplete backup in the vault: static. */

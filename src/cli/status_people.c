@@ -61,15 +61,19 @@ tell_left(struct cli *cli, const struct incomplete *i)
 }
 
 static void
-tell_dead(struct cli *cli, const struct status_page *p, const struct run_info *r)
+tell_dead(struct cli *cli, const struct status_page *p, size_t i)
 {
+	const struct run_info *r = &p->runs[i];
 	const struct incomplete *left = status_left(p, r->id);
-	const char *command = status_command(cli, r);
+	const char *command = p->staged[i] ? status_resume(cli, r) : status_command(cli, r);
 
 	tell_run(cli, r, r->life == RUN_DEAD ? "killed" : "state unknown");
 	if (left != NULL)
 		tell_left(cli, left);
-	screen_out(&cli->screen, "    next    %s", status_step(r));
+	if (p->staged[i])
+		screen_out(&cli->screen, "    stage   %s", shown(cli, status_stage(cli, r)));
+	screen_out(
+		&cli->screen, "    next    %s", p->staged[i] ? STATUS_STAGE_STEP : status_step(r));
 	if (command != NULL)
 		screen_out(&cli->screen, "            %s", command);
 }
@@ -103,11 +107,32 @@ tell_runs(struct cli *cli, const struct status_page *p, enum run_concern which, 
 		if (p->concern[i] != which)
 			continue;
 		if (which == CONCERN_DEAD)
-			tell_dead(cli, p, r);
+			tell_dead(cli, p, i);
 		else if (which == CONCERN_INCIDENT)
 			tell_incident(cli, r);
 		else
 			tell_run(cli, r, cli_text(cli, "process %" PRId64, r->pid));
+	}
+}
+
+/* Of runs that said how they ended; the killed ones are told above. */
+static void
+tell_stages(struct cli *cli, const struct status_page *p)
+{
+	bool told = false;
+
+	for (size_t i = 0; i < p->n; i++) {
+		const struct run_info *r = &p->runs[i];
+
+		if (!p->staged[i] || p->concern[i] == CONCERN_DEAD)
+			continue;
+		if (!told)
+			screen_out(&cli->screen, "Interrupted restores that can go on");
+		told = true;
+		tell_run(cli, r, r->failure == NULL ? "ended" : shown(cli, r->failure));
+		screen_out(&cli->screen, "    stage   %s", shown(cli, status_stage(cli, r)));
+		screen_out(&cli->screen, "    next    %s", STATUS_STAGE_STEP);
+		screen_out(&cli->screen, "            %s", status_resume(cli, r));
 	}
 }
 
@@ -262,8 +287,12 @@ verdict(struct cli *cli, const struct status_page *p)
 		return p->live == 0
 			       ? "Nothing needs attention."
 			       : cli_text(cli, "Nothing needs attention; %zu at work.", p->live);
-	return cli_text(cli, "Needs attention: %zu killed, %zu open incident%s%s; %zu at work.",
-		p->dead, p->incidents, p->incidents == 1 ? "" : "s", vault, p->live);
+	return cli_text(cli, "Needs attention: %zu killed, %zu open incident%s%s%s; %zu at work.",
+		p->dead, p->incidents, p->incidents == 1 ? "" : "s",
+		p->stages == 0 ? ""
+			       : cli_text(cli, ", %zu interrupted restore%s", p->stages,
+					 p->stages == 1 ? "" : "s"),
+		vault, p->live);
 }
 
 void
@@ -273,5 +302,6 @@ status_tell_people(struct cli *cli, const struct status_page *p)
 	tell_runs(cli, p, CONCERN_LIVE, "At work", p->live);
 	tell_runs(cli, p, CONCERN_DEAD, "Ended without a report, and not made up for", p->dead);
 	tell_runs(cli, p, CONCERN_INCIDENT, "Open incidents", p->incidents);
+	tell_stages(cli, p);
 	tell_vault(cli, p);
 }

@@ -125,6 +125,8 @@ restore_damage(struct restore *r, const struct restore_dir *d, const char *name,
 
 	atomic_fetch_add(&r->damaged, 1);
 	restore_tell(r, d, name, &t);
+	if (r->args->allow_partial)
+		restore_partial_missing(r, d, name);
 }
 
 enum ecode
@@ -669,4 +671,8 @@ restore_result_done(struct restore_result *r)
 	r->artifacts = NULL;
 	free((void *)(uintptr_t)r->partial);
 	r->partial = NULL;
+	for (size_t i = 0; i < RESTORE_MISSING_TOLD; i++) {
+		free((void *)(uintptr_t)r->missing_path[i]);
+		r->missing_path[i] = NULL;
+	}
 }

@@ -103,6 +103,7 @@ struct restore_args {
 	/* D-20, RESTORE_EMPTY: what the vault lacks is left out, and the rest goes to `<dest>.partial` */
 	bool allow_partial;
 };
+#define RESTORE_MISSING_TOLD 25 /* D-20 */
 struct restore_result {
 	struct id snapshot_id;
 	enum completeness completeness;      /* what the snapshot says of itself */
@@ -125,7 +126,8 @@ struct restore_result {
 		*stage; /* kept stage directory after a refusal, else NULL; owned by the result */
 	uint64_t kept_files, kept_bytes; /* staged by the run that is continued, and hashed again */
 	uint64_t missing;                /* paths that a partial restore left out */
-	const char *partial;             /* where it is; NULL: it is none; owned by the result */
+	const char *missing_path[RESTORE_MISSING_TOLD]; /* the first of them; NULL: no more */
+	const char *partial; /* where it is; NULL: it is none; owned by the result */
 	bool promoted;
 };
 /*
@@ -163,7 +165,8 @@ enum ecode restore_resume_load(const struct os *os, const char *dest, const char
 	struct err *e) must_check;
 /* Is there a stage of this run that can be continued?  Only looks; what it says of itself is not read. */
 bool restore_resume_there(const struct os *os, const char *dest, const char *run);
+#define RESTORE_STAGE_SUFFIX ".holdfast_stage" /* D-1 */
 /* In args->fallback_dir: the digest of the run's plan, 64 digits and a line feed. */
-#define RESTORE_DIGEST_NAME "restore_plan.sha256"
+#define RESTORE_DIGEST_NAME  "restore_plan.sha256"
 
 #endif

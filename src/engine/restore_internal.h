@@ -238,7 +238,7 @@ struct restore {
 	atomic_bool generic_noted;
 	struct place *live; /* the destination, for looking only; NULL: nothing is there */
 	struct restore_extra_live *only_live;
-	pthread_mutex_t live_lock; /* over only_live */
+	pthread_mutex_t live_lock; /* over only_live, and the result's missing_path */
 	_Atomic uint64_t fresh, identical, differing, only_live_count, unresolved;
 	struct restore_keep_dir *keep_dirs; /* the last one; parents before */
 	uint64_t needed;                    /* bytes at the destination */
@@ -327,8 +327,7 @@ enum ecode restore_stage_make(struct restore *r, struct err *e) must_check;
 enum ecode restore_promote(struct restore *r, struct err *e) must_check;
 void restore_dest_done(struct restore *r, bool keep_stage);
 
-#define RESTORE_STAGE_SUFFIX ".holdfast_stage" /* D-1 */
-#define RESTORE_STAGE_ROOT   "stage_root"
+#define RESTORE_STAGE_ROOT "stage_root"
 #define RESTORE_STAGE_INSIDE \
 	".holdfast_stage" /* where nothing may be made beside the destination */
 
@@ -390,6 +389,8 @@ bool restore_has_piece(const struct restore_item *item, size_t blob);
 enum ecode restore_partial_check(struct restore *r, struct err *e) must_check;
 /* What cannot be restored whole is taken out of the stage and of the plan. */
 enum ecode restore_partial_drop(struct restore *r, struct err *e) must_check;
+/* One more for the result's list; the run folder has all of them.  Any thread. */
+void restore_partial_missing(struct restore *r, const struct restore_dir *d, const char *name);
 /* Where the records are once it is in place. */
 enum ecode restore_partial_records(struct restore *r, struct err *e) must_check;
 

@@ -51,6 +51,23 @@ restore_partial_check(struct restore *r, struct err *e)
 					r->dest.partial_path);
 }
 
+void
+restore_partial_missing(struct restore *r, const struct restore_dir *d, const char *name)
+{
+	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2);
+	struct err ignored;
+	size_t i = 0;
+
+	if (restore_path(d, name, &path, &ignored) != E_OK)
+		return; /* it is counted, and told, all the same */
+	(void)pthread_mutex_lock(&r->live_lock);
+	while (i < RESTORE_MISSING_TOLD && r->out->missing_path[i] != NULL)
+		i++;
+	if (i < RESTORE_MISSING_TOLD)
+		r->out->missing_path[i] = strdup(path.len == 0 ? "/" : (const char *)path.p);
+	(void)pthread_mutex_unlock(&r->live_lock);
+}
+
 /* The beginning of a file under the name of the whole would be worse than none. */
 static enum ecode
 drop_item(struct restore *r, struct restore_item *item, struct err *e)

@@ -125,19 +125,47 @@ restore_resume_load(const struct os *os, const char *dest, const char *run, cons
 	return E_OK;
 }
 
+/* Digits and a line feed; false when it is anything else. */
+static bool
+read_number(const struct os *os, int dir, const char *name, uint64_t *out)
+{
+	autoclean(buf_done) struct buf text = buf_limit(ROOT_NOTE_BYTES);
+	autoclean(io_fd_done) struct io_fd file = { .os = os, .fd = -1 };
+	struct os_meta m;
+	size_t got = 0;
+
+	if (buf_reserve(&text, ROOT_NOTE_BYTES, NULL) != E_OK ||
+		walk_open_file(os, dir, name, &file.fd, NULL) != E_OK ||
+		os->stat(os, file.fd, "", AT_EMPTY_PATH, &m) < 0 || !S_ISREG(m.mode) ||
+		io_read(os, file.fd, text.p, ROOT_NOTE_BYTES - 1, &got, name, NULL) != E_OK ||
+		got < 2 || text.p[got - 1] != '\n')
+		return false;
+	*out = 0;
+	for (size_t i = 0; i + 1 < got; i++) {
+		if (text.p[i] < '0' || text.p[i] > '9')
+			return false;
+		*out = *out * 10 + (uint64_t)(text.p[i] - '0');
+	}
+	return true;
+}
+
 bool
 restore_resume_there(const struct os *os, const char *dest, const char *run)
 {
 	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX);
-	struct os_meta m;
+	autoclean(io_fd_done) struct io_fd dir = { .os = os, .fd = -1 };
+	struct os_meta plan, root;
+	uint64_t ino = 0;
 	struct err e;
 
-	if (buf_printf(&path, &e, "%s" RESTORE_STAGE_SUFFIX "/%s/" RESTORE_STAGE_PLAN, dest, run) !=
-			E_OK ||
-		buf_add_byte(&path, '\0', &e) != E_OK)
+	if (buf_printf(&path, &e, "%s" RESTORE_STAGE_SUFFIX "/%s", dest, run) != E_OK ||
+		buf_add_byte(&path, '\0', &e) != E_OK ||
+		io_open(os, AT_FDCWD, (const char *)path.p, DIR_FLAGS, 0, &dir.fd, NULL) != E_OK)
 		return false;
-	return os->stat(os, AT_FDCWD, (const char *)path.p, AT_SYMLINK_NOFOLLOW, &m) >= 0 &&
-	       S_ISREG(m.mode);
+	return os->stat(os, dir.fd, RESTORE_STAGE_PLAN, AT_SYMLINK_NOFOLLOW, &plan) >= 0 &&
+	       S_ISREG(plan.mode) &&
+	       os->stat(os, dir.fd, RESTORE_STAGE_ROOT, AT_SYMLINK_NOFOLLOW, &root) >= 0 &&
+	       S_ISDIR(root.mode) && read_number(os, dir.fd, ROOT_NOTE, &ino) && ino == root.ino;
 }
 
 /* ---- taking it over ---- */
@@ -182,31 +210,6 @@ check_run_dir(struct restore *r, struct err *e)
 	return rc < 0 ? io_refusal(e, E_STAGE_IO, rc, "stat", r->args->resume) : E_OK;
 }
 
-/* Digits and a line feed; false when it is anything else. */
-static bool
-read_number(struct restore *r, const char *name, uint64_t *out)
-{
-	autoclean(buf_done) struct buf text = buf_limit(ROOT_NOTE_BYTES);
-	autoclean(io_fd_done) struct io_fd file = { .os = r->s->os, .fd = -1 };
-	const struct os *os = r->s->os;
-	struct os_meta m;
-	size_t got = 0;
-
-	if (buf_reserve(&text, ROOT_NOTE_BYTES, NULL) != E_OK ||
-		walk_open_file(os, r->dest.run_fd, name, &file.fd, NULL) != E_OK ||
-		os->stat(os, file.fd, "", AT_EMPTY_PATH, &m) < 0 || !S_ISREG(m.mode) ||
-		io_read(os, file.fd, text.p, ROOT_NOTE_BYTES - 1, &got, name, NULL) != E_OK ||
-		got < 2 || text.p[got - 1] != '\n')
-		return false;
-	*out = 0;
-	for (size_t i = 0; i + 1 < got; i++) {
-		if (text.p[i] < '0' || text.p[i] > '9')
-			return false;
-		*out = *out * 10 + (uint64_t)(text.p[i] - '0');
-	}
-	return true;
-}
-
 /* The tree that was begun, and not the one that an exchange left there. */
 static enum ecode
 check_stage_root(struct restore *r, struct err *e)
@@ -220,7 +223,7 @@ check_stage_root(struct restore *r, struct err *e)
 		return no_stage(e, -rc, r->args->resume, "it holds no tree");
 	if (!S_ISDIR(m.mode) || m.dev != r->dest.run_dev)
 		return no_stage(e, 0, r->args->resume, "its tree is not a directory of its own");
-	if (!read_number(r, ROOT_NOTE, &ino) || ino != m.ino)
+	if (!read_number(os, r->dest.run_fd, ROOT_NOTE, &ino) || ino != m.ino)
 		return no_stage(e, 0, r->args->resume,
 			"its tree is not the one that was begun; it may be the previous tree of an exchange, so look before anything is removed");
 	if (r->privileged || (m.mode & 0700) == 0700)
@@ -237,7 +240,7 @@ take_name(struct restore *r, struct err *e)
 	int fd = r->dest.stage_fd, rc;
 
 	if (strcmp(args->resume, args->run_id) == 0)
-		return E_OK; /* runs without a record are all called the same */
+		return E_OK;
 	rc = os->rename(os, fd, args->resume, fd, args->run_id, RENAME_NOREPLACE);
 	if (rc == -EINVAL || rc == -ENOSYS)
 		rc = os->rename(os, fd, args->resume, fd, args->run_id, 0);
@@ -400,13 +403,23 @@ write_root_note(struct restore *r, struct err *e)
 	return len < 0 ? io_refusal(e, E_STAGE_IO, len, "fsync", ROOT_NOTE) : E_OK;
 }
 
+/* What a person answered is in no plan. */
+static bool
+asks(const struct restore_args *args)
+{
+	for (unsigned i = 0; args->choices != NULL && i < rules_count(args->choices); i++)
+		if (args->choice_rules[i] == CONFLICT_ASK)
+			return true;
+	return false;
+}
+
 enum ecode
 restore_resume_note(struct restore *r, struct err *e)
 {
 	enum ecode rc = E_OK;
 	int got;
 
-	if (!r->args->resumable)
+	if (!r->args->resumable || asks(r->args))
 		return E_OK;
 	if (r->args->resume == NULL) {
 		rc = write_root_note(r, e);
@@ -414,12 +427,12 @@ restore_resume_note(struct restore *r, struct err *e)
 			rc = artifacts_plan_at(r, r->dest.run_fd, RESTORE_STAGE_PLAN, e);
 		if (rc != E_OK)
 			return rc;
+		r->dest.resumable = true;
 	}
 	note_digest(r);
 	got = r->s->os->fsync(r->s->os, r->dest.run_fd);
 	if (got < 0)
 		return io_refusal(e, E_STAGE_IO, got, "fsync", r->dest.run_path);
-	r->dest.resumable = true;
 	return E_OK;
 }
 
@@ -442,7 +455,7 @@ restore_resume_tell(struct restore *r, struct err *e)
 	if (run == NULL || r->out->promoted || e->code == E_RESUME_STAGE ||
 		e->code == E_RESUME_BUSY)
 		return;
-	if (run_id_is_one(run))
+	if (r->args->fallback_dir != NULL) /* the run's record says where its stage is */
 		err_next(e, "Then continue with: holdfast restore --resume %s", run);
 	else
 		err_next(e, "Then continue with: holdfast restore --resume %s --target '%s'", run,
