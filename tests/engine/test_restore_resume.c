@@ -759,6 +759,7 @@ test_another_plan_is_told_by_the_record(void **state)
 		restore_resume_load(os_posix(), f.dest, FIRST, NULL, &hold, &f.args, &f.e), E_OK);
 	(void)snprintf(digest, sizeof(digest), "%s", f.args.plan_digest);
 	restore_approval_done(&hold);
+	f.args.dest = f.dest; /* it was the approval's */
 	expect_rc(&f, go_on(&f, FIRST, SECOND, digest, NULL), E_OK);
 
 	begin_again(&f);
