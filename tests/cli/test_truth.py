@@ -581,6 +581,8 @@ class Rows:
         self.v.flipped(self.work / "vault")
         for command in RESTORES:
             self.t.row(command, 23, 5107, "a damaged pack", reset=lambda: remove(self.work / "out.holdfast_stage"))
+        self.t.row("restore", 3, 5168, "a damaged pack, and what is whole is wanted", words=["latest", "--target", "out", "--allow-partial-restore"],
+                   reset=lambda: remove(self.work / "out.partial"))
         self.renew()
         self.v.snapshot(self.work / "vault", {"name": "../out-of-it"})
         for command in RESTORES:
