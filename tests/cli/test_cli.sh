@@ -274,7 +274,7 @@ exits 49 "no such snapshot"
 # ---- restore ----
 hf restore "$first" --target back
 exits 0 "restore"
-last_line out "^restored $first into back: 2 files, 2 directories" "restore ends with the key fact"
+last_line out "^restored $first into .*/back: 2 files, 2 directories" "restore ends with the key fact"
 [ "$(cat back/src/a)" = hello ] && [ "$(readlink back/src/link)" = a ]
 result $? "what came back is what was saved"
 hf restore "$first" --target back

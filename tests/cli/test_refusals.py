@@ -406,9 +406,10 @@ DAMAGED = """
     refused: some content of the snapshot is damaged, so nothing was put in place (verify-failed, SEV-1, code 5107)
       what     restore of latest into never
       why      1 path could not be restored
-      evidence the stage is kept: never.holdfast_stage/RUN
+      evidence the stage is kept: TOP/never.holdfast_stage/RUN
                run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
       next     1. Run: holdfast check --read-data
+               2. Then continue with: holdfast restore --resume RUN
     """
 
 
@@ -512,7 +513,7 @@ def destinations(lab):
         restore of latest into full, run RUN
         refused: the destination is not empty (restore-refused, SEV-1, code 5100)
           what     restore of latest into full
-          why      full holds 1 entry; a restore never puts existing data at risk
+          why      TOP/full holds 1 entry; a restore never puts existing data at risk
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Choose a directory that is empty or does not exist.
         """)
@@ -521,7 +522,7 @@ def destinations(lab):
         restore of latest into full/mine, run RUN
         refused: the destination is not a directory (restore-refused, SEV-1, code 5101)
           what     restore of latest into full/mine
-          why      full/mine is there already, as something else
+          why      TOP/full/mine is there already, as something else
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Choose a directory that is empty or does not exist.
         """)
@@ -529,7 +530,7 @@ def destinations(lab):
         restore of latest into no/such/place, run RUN
         refused: the folder that the destination should be in cannot be opened (restore-refused, SEV-1, code 5112)
           what     restore of latest into no/such/place
-          why      open no/such: No such file or directory (ENOENT)
+          why      open TOP/no/such: No such file or directory (ENOENT)
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Make that folder, or choose another destination.
         """)
