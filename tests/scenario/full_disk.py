@@ -17,7 +17,7 @@ SHARES = (1, 50, 99)
 PACK, PACK_IS = 4 * MIB, 5 * MIB  # as asked for; as they become, because a chunk is never divided
 WATCH = ["backup", "--capacity", "watch", "--pack-size", "4", "--checkpoint-every", "4m"]
 ROOMY = 128
-CAPACITY, FULL, SPACE, DEST = 5012, 4005, 1103, 5103
+CAPACITY, FULL, SPACE, DEST, STAGE = 5012, 4005, 1103, 5103, 5167
 
 
 def need_and_free(scene, record):
@@ -125,7 +125,7 @@ def restore_in_mid_run(kind, scene):
         do = f"'{sys.executable}' '{FILL}' '{scene.disk}/filler' '{scene.disk}' {total * share // 100}"
         nth = max(1, NEW_FILES * share // 100)
         done = scene.meddled(["restore", "latest:new", "--target", scene.disk / "there"], "openat", nth, "*/out-disk/there*/d[0-3]/*", do=do)
-        need_and_free(scene, scene.refused(f"full at {share} %", done, 34, (SPACE, DEST), "capacity-refused"))
+        need_and_free(scene, scene.refused(f"full at {share} %", done, 34, (SPACE, DEST, STAGE), "capacity-refused"))
         scene.need(not (scene.disk / "there").exists(), "the destination is not there", sorted(scene.disk.iterdir()))
         for stage in scene.disk.glob("there*"):
             staged = sum(p.stat().st_size for p in stage.rglob("*") if p.is_file())
