@@ -25,7 +25,7 @@ class RestoreSweep(Sweep):
     """All points near the trees; the others thinned."""
 
     def __init__(self, operation, home, calls, judge):
-        self.near = [n for n, path, name in calls if name == "exit_group" or any(part in path for part in NEAR)]
+        self.near = [n for n, path, name in calls if name == "exit_group" or not path or any(part in path for part in NEAR)]
         self.far = [n for n, _, _ in calls if n not in set(self.near)]
         super().__init__(operation.name, home, calls[-1][0], judge)
 
