@@ -5,13 +5,9 @@
  * "**"; and since everything below a match matches too, a walk ends in success
  * as soon as the pattern is used up.
  *
- * Within a component the rules are those of Go's filepath.Match, on code
- * points; a byte that is not valid UTF-8 counts as one U+FFFD.  Patterns are
- * checked whole when added, so matching cannot fail.  Most components are plain
- * text, "*", "*text" or "text*": these never reach the general matcher.
- *
- * Case-insensitive means ASCII letters only: lower-casing more would need
- * tables, and a wrong guess here excludes a file from a backup.
+ * Patterns are checked whole when added, so matching cannot fail.  Most
+ * components are plain text, "*", "*text" or "text*": these never reach the
+ * general matcher (glob.c).
  */
 #include "fs/rules.h"
 
@@ -22,7 +18,7 @@
 
 #include "base/buf.h"
 #include "base/path.h"
-#include "base/utf8.h"
+#include "fs/glob.h"
 #include "os/io.h"
 
 /* bytes of one pattern, after expansion of variables */
@@ -30,7 +26,6 @@
 /* bytes of a pattern file: RULES_MAX lines of 160 bytes */
 #define RULES_FILE_MAX_BYTES ((size_t)16 << 20)
 #define RULES_ARENA_BYTES    ((size_t)1 << 30)
-#define RUNE_BAD             0xfffdU
 
 enum part_kind {
 	PART_LITERAL, /* text */
@@ -100,169 +95,13 @@ rules_insensitive(const struct rules *r, unsigned i)
 
 /* ---- one component ---- */
 
-static uint8_t
-fold(uint8_t c)
-{
-	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
-}
-
-/* The next code point of s, which is not empty. */
-static uint32_t
-take_rune(struct slice *s, bool lower)
-{
-	uint32_t cp = RUNE_BAD;
-	unsigned n = 1;
-
-	if (s->p[0] < 0x80)
-		cp = lower ? fold(s->p[0]) : s->p[0];
-	else
-		n = utf8_next(s->p, s->len, &cp);
-	if (n == 0) {
-		n = 1;
-		cp = RUNE_BAD;
-	}
-	s->p += n;
-	s->len -= n;
-	return cp;
-}
-
-/* One end of a range, "\c" or a character.  False when the pattern is malformed. */
-static bool
-take_bound(struct slice *pat, uint32_t *cp)
-{
-	if (pat->len == 0 || pat->p[0] == '-' || pat->p[0] == ']')
-		return false;
-	if (pat->p[0] == '\\') {
-		pat->p++;
-		pat->len--;
-	}
-	if (pat->len == 0 || (pat->p[0] >= 0x80 && utf8_next(pat->p, pat->len, cp) == 0))
-		return false;
-	*cp = take_rune(pat, false);
-	return pat->len != 0;
-}
-
-/* A class, its '[' already taken.  False when malformed; *hit tells whether cp is in it. */
-static bool
-take_class(struct slice *pat, uint32_t cp, bool *hit)
-{
-	bool negated = pat->len > 0 && pat->p[0] == '^', in = false;
-
-	if (negated) {
-		pat->p++;
-		pat->len--;
-	}
-	for (bool first = true;; first = false) {
-		uint32_t lo, hi;
-
-		if (!first && pat->len > 0 && pat->p[0] == ']')
-			break;
-		if (!take_bound(pat, &lo))
-			return false;
-		hi = lo;
-		if (pat->p[0] == '-') {
-			pat->p++;
-			pat->len--;
-			if (!take_bound(pat, &hi))
-				return false;
-		}
-		in = in || (lo <= cp && cp <= hi);
-	}
-	pat->p++;
-	pat->len--;
-	*hit = in != negated;
-	return true;
-}
-
-static bool
-glob_is_valid(struct slice pat)
-{
-	bool hit;
-
-	while (pat.len > 0) {
-		uint8_t c = pat.p[0];
-
-		pat.p++;
-		pat.len--;
-		if (c == '[' && !take_class(&pat, 0, &hit))
-			return false;
-		if (c == '\\' && pat.len == 0)
-			return false;
-		if (c == '\\') {
-			pat.p++;
-			pat.len--;
-		}
-	}
-	return true;
-}
-
-/* One step without a star: does the head of a valid pattern match the head of s?  Both move on. */
-static bool
-glob_step(struct slice *pat, struct slice *s, bool lower)
-{
-	uint8_t c = pat->p[0];
-	bool hit = true;
-
-	if (s->len == 0)
-		return false;
-	if (c != '?' && c != '[' &&
-		c != '\\') { /* bytes: a pattern may hold invalid UTF-8, as names may */
-		hit = c == (lower ? fold(s->p[0]) : s->p[0]);
-		s->p++;
-		s->len--;
-		pat->p++;
-		pat->len--;
-		return hit;
-	}
-	pat->p++;
-	pat->len--;
-	if (c == '\\') {
-		hit = pat->p[0] == (lower ? fold(s->p[0]) : s->p[0]);
-		s->p++;
-		s->len--;
-		pat->p++;
-		pat->len--;
-		return hit;
-	}
-	uint32_t cp = take_rune(s, lower);
-
-	return c == '?' || (take_class(pat, cp, &hit) && hit);
-}
-
-/* `pat` is valid.  Greedy with one way back: to the last star. */
-static bool
-glob_match(struct slice pat, struct slice s, bool lower)
-{
-	struct slice star = { NULL, 0 }, again = { NULL, 0 };
-
-	for (;;) {
-		if (pat.len > 0 && pat.p[0] == '*') {
-			pat.p++;
-			pat.len--;
-			star = pat;
-			again = s;
-			continue;
-		}
-		if (pat.len == 0 && s.len == 0)
-			return true;
-		if (pat.len > 0 && glob_step(&pat, &s, lower))
-			continue;
-		if (star.p == NULL || again.len == 0)
-			return false;
-		again.p++; /* the star takes one byte more, not one character: as Go's */
-		again.len--;
-		pat = star;
-		s = again;
-	}
-}
-
 static bool
 equal(const uint8_t *a, const uint8_t *b, size_t len, bool lower)
 {
 	if (!lower)
 		return memcmp(a, b, len) == 0;
 	for (size_t i = 0; i < len; i++)
-		if (a[i] != fold(b[i]))
+		if (a[i] != glob_fold(b[i]))
 			return false;
 	return true;
 }
@@ -386,7 +225,7 @@ rule_make(struct arena *a, const char *pattern, struct rule *rule, struct err *e
 			pattern);
 	rc = path_clean(&clean, body, strlen(body), e);
 	for (size_t i = 0; rc == E_OK && rule->insensitive && i < clean.len; i++)
-		clean.p[i] = fold(clean.p[i]);
+		clean.p[i] = glob_fold(clean.p[i]);
 	if (rc == E_OK)
 		rc = arena_copy(a, clean.p, clean.len, &text, e);
 	if (rc == E_OK)

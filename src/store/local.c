@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +22,6 @@
 #include "base/wire.h"
 #include "os/io.h"
 
-#define DIR_TEXT_MAX      16
-#define DIR_MODE          0700
-#define DIR_MODE_GROUP    0770
 #define FILE_MODE         0400 /* no write bit: format document 1.2 */
 #define FILE_MODE_GROUP   0440
 /* what restic uses for local directories, too: writing is bound by the disk */
@@ -119,18 +115,18 @@ local_learn_mode(struct local_store *l, int root, bool *shared, struct err *e)
 
 /* "data/ab", "keys", or "." for config: where an object's file lives. */
 static void
-dir_text(const struct oname *name, char out[static DIR_TEXT_MAX])
+dir_text(const struct oname *name, char out[static LOCAL_DIR_TEXT_MAX])
 {
 	if (name->kind == O_CONFIG)
-		(void)snprintf(out, DIR_TEXT_MAX, ".");
+		(void)snprintf(out, LOCAL_DIR_TEXT_MAX, ".");
 	else if (name->kind == O_PACK)
-		(void)snprintf(out, DIR_TEXT_MAX, "data/%02x", name->id.b[0]);
+		(void)snprintf(out, LOCAL_DIR_TEXT_MAX, "data/%02x", name->id.b[0]);
 	else
-		(void)snprintf(out, DIR_TEXT_MAX, "%s", okind_dir(name->kind));
+		(void)snprintf(out, LOCAL_DIR_TEXT_MAX, "%s", okind_dir(name->kind));
 }
 
-static enum ecode
-make_dir(struct local_store *l, int root, const char *path, mode_t mode, struct err *e)
+enum ecode
+local_make_dir(struct local_store *l, int root, const char *path, mode_t mode, struct err *e)
 {
 	struct err why = { 0 };
 
@@ -146,8 +142,8 @@ sync_unsupported(int rc)
 }
 
 /* UNSURE would be wrong here: the object itself has not been named yet. */
-static enum ecode
-sync_dir(struct local_store *l, int root, const char *path, struct err *e)
+enum ecode
+local_sync_dir(struct local_store *l, int root, const char *path, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd f = { .os = l->os, .fd = -1 };
 	int rc = open_dir(l, root, path, &f.fd);
@@ -176,7 +172,7 @@ static enum ecode
 sync_indexes(struct local_store *l, int root, struct err *e)
 {
 	struct err why = { 0 };
-	enum ecode rc = sync_dir(l, root, okind_dir(O_INDEX), &why);
+	enum ecode rc = local_sync_dir(l, root, okind_dir(O_INDEX), &why);
 
 	if (rc == E_OK || why.sys == ENOENT)
 		return E_OK;
@@ -193,7 +189,7 @@ local_secure(struct store *st, enum okind kind, struct err *e)
 
 	if (sys < 0)
 		return local_write_refusal(l, sys, "open", ".", e);
-	return sync_dir(l, root, okind_dir(kind), e);
+	return local_sync_dir(l, root, okind_dir(kind), e);
 }
 
 /* Once per directory and process: the directory's own name is durable, and what its objects refer to. */
@@ -209,11 +205,11 @@ sync_parents(struct local_store *l, int root, const struct oname *name, struct e
 	if (done || name->kind == O_CONFIG)
 		return E_OK;
 	if (name->kind == O_PACK)
-		rc = sync_dir(l, root, "data", e);
+		rc = local_sync_dir(l, root, "data", e);
 	else if (name->kind == O_SNAPSHOT)
 		rc = sync_indexes(l, root, e);
 	if (rc == E_OK)
-		rc = sync_dir(l, root, ".", e);
+		rc = local_sync_dir(l, root, ".", e);
 	if (rc != E_OK)
 		return rc;
 	(void)pthread_mutex_lock(&l->lock);
@@ -227,7 +223,7 @@ static enum ecode
 put_dir(struct local_store *l, int root, const struct oname *name, mode_t mode, int *fd,
 	struct err *e)
 {
-	char path[DIR_TEXT_MAX];
+	char path[LOCAL_DIR_TEXT_MAX];
 	enum ecode rc;
 	int sys;
 
@@ -237,7 +233,7 @@ put_dir(struct local_store *l, int root, const struct oname *name, mode_t mode, 
 		(void)pthread_mutex_lock(&l->lock);
 		*synced_flag(l, name) = false;
 		(void)pthread_mutex_unlock(&l->lock);
-		rc = make_dir(l, root, path, mode, e);
+		rc = local_make_dir(l, root, path, mode, e);
 		if (rc != E_OK)
 			return rc;
 		sys = open_dir(l, root, path, fd);
@@ -300,7 +296,8 @@ local_put(struct store *st, const struct oname *name, const struct slice *parts,
 		return local_write_refusal(l, sys, "open", ".", e);
 	rc = local_learn_mode(l, root, &shared, e);
 	if (rc == E_OK)
-		rc = put_dir(l, root, name, shared ? DIR_MODE_GROUP : DIR_MODE, &dir.fd, e);
+		rc = put_dir(
+			l, root, name, shared ? LOCAL_DIR_MODE_GROUP : LOCAL_DIR_MODE, &dir.fd, e);
 	if (rc == E_OK)
 		rc = local_publish(
 			l, dir.fd, name->kind == O_CONFIG ? "config" : hex, shared, parts, n, e);
@@ -466,7 +463,7 @@ static enum ecode
 list_pack_dir(const struct lister *data, const char *name, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd f = { .os = data->l->os, .fd = -1 };
-	char path[DIR_TEXT_MAX];
+	char path[LOCAL_DIR_TEXT_MAX];
 	struct lister d = *data;
 	int rc;
 
@@ -538,117 +535,6 @@ local_erase(struct store *st, const struct oname *name, struct err *e)
 	if (rc == 0 || rc == -ENOENT)
 		return E_OK;
 	return local_erase_refusal(l, rc, text, e);
-}
-
-/* Shorten a path to its parent: "a/b" → "a", "a" → ".", "/a" → "/".  False when there is none. */
-static bool
-cut_to_parent(char *path)
-{
-	size_t len = strlen(path);
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	while (len > 0 && path[len - 1] != '/')
-		len--;
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0)
-		return false;
-	if (len == 0)
-		path[len++] = '.';
-	path[len] = '\0';
-	return true;
-}
-
-/*
- * Directories that were found may be as new as ours: made by an init that was
- * killed before its fsync, or by hand.  Their names too, up to the mount point;
- * one that may not be opened was made by somebody else long ago.
- */
-static enum ecode
-sync_found(struct local_store *l, char *path, uint64_t dev, struct err *e)
-{
-	struct os_meta meta = { .dev = dev };
-	enum ecode rc = E_OK;
-
-	while (rc == E_OK && cut_to_parent(path)) {
-		int sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
-
-		if (sys < 0)
-			return local_write_refusal(l, sys, "stat", path, e);
-		if (meta.dev != dev)
-			return E_OK;
-		rc = sync_dir(l, AT_FDCWD, path, e);
-		if (rc == E_STORE_RDONLY)
-			return E_OK;
-	}
-	return rc;
-}
-
-/* Make the vault's own directory and what is missing above it, and make those names durable. */
-static enum ecode
-make_root(struct local_store *l, struct err *e)
-{
-	char path[PATH_MAX];
-	struct os_meta meta = { 0 };
-	unsigned missing = 0;
-	enum ecode rc = E_OK;
-	int sys;
-
-	if ((size_t)snprintf(path, sizeof(path), "%s", l->dir) >= sizeof(path))
-		return local_write_refusal(l, -ENAMETOOLONG, "mkdir", ".", e);
-	sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
-	while (sys == -ENOENT && cut_to_parent(path)) {
-		missing++;
-		sys = l->os->stat(l->os, AT_FDCWD, path, 0, &meta);
-	}
-	if (sys < 0) /* parents that were not looked at could not be made durable */
-		return local_write_refusal(l, sys, "stat", path, e);
-	if (missing > 0)
-		rc = make_dir(l, AT_FDCWD, l->dir, DIR_MODE, e);
-	(void)snprintf(path, sizeof(path), "%s", l->dir);
-	for (unsigned i = 0; rc == E_OK && i < missing && cut_to_parent(path); i++)
-		rc = sync_dir(l, AT_FDCWD, path, e);
-	return rc == E_OK ? sync_found(l, path, meta.dev, e) : rc;
-}
-
-/* The five directories and all of data/xx, then their names made durable. */
-static enum ecode
-make_tree(struct local_store *l, int root, mode_t mode, struct err *e)
-{
-	char path[DIR_TEXT_MAX];
-	enum ecode rc = E_OK;
-
-	for (unsigned kind = O_KEY; rc == E_OK && kind < O_KINDS; kind++)
-		rc = make_dir(l, root, okind_dir((enum okind)kind), mode, e);
-	for (unsigned i = 0; rc == E_OK && i < PACK_DIRS; i++) {
-		(void)snprintf(path, sizeof(path), "data/%02x", i);
-		rc = make_dir(l, root, path, mode, e);
-	}
-	if (rc == E_OK)
-		rc = sync_dir(l, root, "data", e);
-	if (rc == E_OK)
-		rc = sync_dir(l, root, ".", e);
-	return rc;
-}
-
-static enum ecode
-local_prepare(struct store *st, struct err *e)
-{
-	struct local_store *l = local_of(st);
-	bool shared = false;
-	enum ecode rc = make_root(l, e);
-	int root, sys;
-
-	if (rc != E_OK)
-		return rc;
-	sys = local_root(l, &root);
-	if (sys < 0)
-		return local_write_refusal(l, sys, "open", ".", e);
-	rc = local_learn_mode(l, root, &shared, e);
-	if (rc == E_OK)
-		rc = make_tree(l, root, shared ? DIR_MODE_GROUP : DIR_MODE, e);
-	return rc;
 }
 
 static void

@@ -6,7 +6,10 @@
 
 #include "store/local.h"
 
-#define PACK_DIRS 256 /* data/00 … data/ff (format document 1.1) */
+#define PACK_DIRS            256 /* data/00 … data/ff (format document 1.1) */
+#define LOCAL_DIR_TEXT_MAX   16  /* "data/ab", "snapshots" */
+#define LOCAL_DIR_MODE       0700
+#define LOCAL_DIR_MODE_GROUP 0770
 
 struct local_store {
 	struct store st; /* first: the operations cast back */
@@ -37,6 +40,11 @@ enum ecode local_write_refusal(
 	const struct local_store *l, int rc, const char *call, const char *path, struct err *e);
 enum ecode local_erase_refusal(
 	const struct local_store *l, int rc, const char *path, struct err *e);
+/* A directory below `root`, and what is missing above it.  E_STORE_* */
+enum ecode local_make_dir(
+	struct local_store *l, int root, const char *path, mode_t mode, struct err *e);
+/* Its names are durable; where the file system cannot say, they are taken to be.  Never E_STORE_UNSURE. */
+enum ecode local_sync_dir(struct local_store *l, int root, const char *path, struct err *e);
 /* Durably, with the modes of an object. */
 enum ecode local_publish(struct local_store *l, int dir, const char *name, bool shared,
 	const struct slice *parts, size_t n, struct err *e);
@@ -50,6 +58,9 @@ enum ecode local_note_erase(struct store *st, const char *name, struct err *e);
 /* Every name in the vault's root that begins with `prefix`, "" for all.  E_STORE_READ */
 enum ecode local_root_names(struct local_store *l, const char *prefix,
 	enum ecode (*each)(void *arg, const char *name, struct err *e), void *arg, struct err *e);
+
+/* ---- local_prepare.c ---- */
+enum ecode local_prepare(struct store *st, struct err *e);
 
 /* ---- local_probe.c ---- */
 enum ecode local_probe(struct store *st, struct store_health *out, struct err *e);
