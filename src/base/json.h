@@ -8,6 +8,7 @@
 #define HF_BASE_JSON_H
 
 #include "base/buf.h"
+#include "base/instant.h"
 
 #define JSON_DEPTH_MAX 64 /* the deepest document we write has 6 levels */
 
@@ -83,6 +84,13 @@ void json_put_null(struct json_out *w);
 void json_put_id(struct json_out *w, const struct id *id);
 void json_put_base64(struct json_out *w, const void *p, size_t len);
 void json_put_raw(struct json_out *w, const void *p, size_t len); /* a value, verbatim */
+/* A member of the object that is open: key and value. */
+void json_member_str(struct json_out *w, const char *key, const char *s); /* NULL writes null */
+void json_member_text(struct json_out *w, const char *key, struct slice s);
+void json_member_u64(struct json_out *w, const char *key, uint64_t v);
+void json_member_bool(struct json_out *w, const char *key, bool v);
+void json_member_id(struct json_out *w, const char *key, const struct id *id);
+void json_member_time(struct json_out *w, const char *key, struct instant t); /* as text */
 enum ecode json_done(struct json_out *w, struct err *e) must_check;
 /* Just the escaping, without quotes: for the tree writer's own hot path. */
 enum ecode json_escape(struct buf *out, const void *text, size_t len, struct err *e) must_check;

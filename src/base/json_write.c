@@ -181,6 +181,51 @@ json_put_raw(struct json_out *w, const void *p, size_t len)
 	put_value(w, p, len);
 }
 
+void
+json_member_str(struct json_out *w, const char *key, const char *s)
+{
+	json_put_key(w, key);
+	json_put_str(w, s);
+}
+
+void
+json_member_text(struct json_out *w, const char *key, struct slice s)
+{
+	json_put_key(w, key);
+	json_put_text(w, s.p, s.len);
+}
+
+void
+json_member_u64(struct json_out *w, const char *key, uint64_t v)
+{
+	json_put_key(w, key);
+	json_put_u64(w, v);
+}
+
+void
+json_member_bool(struct json_out *w, const char *key, bool v)
+{
+	json_put_key(w, key);
+	json_put_bool(w, v);
+}
+
+void
+json_member_id(struct json_out *w, const char *key, const struct id *id)
+{
+	json_put_key(w, key);
+	json_put_id(w, id);
+}
+
+void
+json_member_time(struct json_out *w, const char *key, struct instant t)
+{
+	char text[INSTANT_TEXT_MAX];
+	size_t len = instant_format(t, text);
+
+	json_put_key(w, key);
+	json_put_text(w, text, len);
+}
+
 enum ecode
 json_done(struct json_out *w, struct err *e)
 {

@@ -58,44 +58,20 @@ collect_claims(struct cli *cli, struct audit_reading *how, struct err *e)
 }
 
 static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-
-	(void)instant_format(t, text);
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_text(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
 put_open(struct json_out *w, const struct audit_summary *sum)
 {
 	json_put_key(w, "without_end");
 	json_open_array(w);
 	for (size_t i = 0; i < sum->open_count; i++) {
 		json_open_object(w);
-		put_count(w, "seq", sum->open[i].seq);
-		put_text(w, "run_id", sum->open[i].run_id);
-		put_text(w, "command", sum->open[i].command);
-		put_time(w, "time", sum->open[i].time);
+		json_member_u64(w, "seq", sum->open[i].seq);
+		json_member_str(w, "run_id", sum->open[i].run_id);
+		json_member_str(w, "command", sum->open[i].command);
+		json_member_time(w, "time", sum->open[i].time);
 		json_close_object(w);
 	}
 	json_close_array(w);
-	put_count(w, "without_end_unlisted", sum->open_unlisted);
+	json_member_u64(w, "without_end_unlisted", sum->open_unlisted);
 }
 
 static enum ecode
@@ -106,21 +82,20 @@ verify_json(struct cli *cli, const struct audit_summary *sum, struct err *e)
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	put_text(&w, "message_type", "audit_verified");
-	put_text(&w, "log", sum->entries == 0 ? NULL : sum->log);
-	put_count(&w, "entries", sum->entries);
+	json_member_str(&w, "message_type", "audit_verified");
+	json_member_str(&w, "log", sum->entries == 0 ? NULL : sum->log);
+	json_member_u64(&w, "entries", sum->entries);
 	if (sum->entries > 0) {
-		put_time(&w, "first", sum->first);
-		put_time(&w, "last", sum->last);
+		json_member_time(&w, "first", sum->first);
+		json_member_time(&w, "last", sum->last);
 	}
 	put_open(&w, sum);
-	put_count(&w, "torn_kept", sum->torn_entries);
-	put_count(&w, "torn_untold", sum->torn_untold);
-	put_count(&w, "torn_tail_bytes", sum->torn_tail_bytes);
-	json_put_key(&w, "append_interrupted");
-	json_put_bool(&w, sum->interrupted);
-	put_count(&w, "reports_that_agree", sum->claims);
-	put_count(&w, "reports_of_other_logs", sum->claims_elsewhere);
+	json_member_u64(&w, "torn_kept", sum->torn_entries);
+	json_member_u64(&w, "torn_untold", sum->torn_untold);
+	json_member_u64(&w, "torn_tail_bytes", sum->torn_tail_bytes);
+	json_member_bool(&w, "append_interrupted", sum->interrupted);
+	json_member_u64(&w, "reports_that_agree", sum->claims);
+	json_member_u64(&w, "reports_of_other_logs", sum->claims_elsewhere);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

@@ -272,23 +272,6 @@ backup_words_take(struct cli *cli, struct backup_words *w, struct err *e)
 
 /* ---- telling ---- */
 
-static void
-put(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-
-	(void)instant_format(t, text);
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
 static double
 spent_s(const struct snapshot_summary *s)
 {
@@ -299,22 +282,22 @@ spent_s(const struct snapshot_summary *s)
 static void
 put_summary(struct json_out *w, const struct snapshot_summary *s)
 {
-	put(w, "files_new", s->files_new);
-	put(w, "files_changed", s->files_changed);
-	put(w, "files_unmodified", s->files_unmodified);
-	put(w, "dirs_new", s->dirs_new);
-	put(w, "dirs_changed", s->dirs_changed);
-	put(w, "dirs_unmodified", s->dirs_unmodified);
-	put(w, "data_blobs", s->data_blobs);
-	put(w, "tree_blobs", s->tree_blobs);
-	put(w, "data_added", s->data_added);
-	put(w, "data_added_packed", s->data_added_packed);
-	put(w, "total_files_processed", s->total_files_processed);
-	put(w, "total_bytes_processed", s->total_bytes_processed);
+	json_member_u64(w, "files_new", s->files_new);
+	json_member_u64(w, "files_changed", s->files_changed);
+	json_member_u64(w, "files_unmodified", s->files_unmodified);
+	json_member_u64(w, "dirs_new", s->dirs_new);
+	json_member_u64(w, "dirs_changed", s->dirs_changed);
+	json_member_u64(w, "dirs_unmodified", s->dirs_unmodified);
+	json_member_u64(w, "data_blobs", s->data_blobs);
+	json_member_u64(w, "tree_blobs", s->tree_blobs);
+	json_member_u64(w, "data_added", s->data_added);
+	json_member_u64(w, "data_added_packed", s->data_added_packed);
+	json_member_u64(w, "total_files_processed", s->total_files_processed);
+	json_member_u64(w, "total_bytes_processed", s->total_bytes_processed);
 	json_put_key(w, "total_duration");
 	json_put_double(w, spent_s(s));
-	put_time(w, "backup_start", s->backup_start);
-	put_time(w, "backup_end", s->backup_end);
+	json_member_time(w, "backup_start", s->backup_start);
+	json_member_time(w, "backup_end", s->backup_end);
 }
 
 /* D-13: what was left out, by which rule. */
@@ -323,16 +306,15 @@ put_excluded(struct json_out *w, const struct backup_result *r)
 {
 	json_put_key(w, "excluded");
 	json_open_object(w);
-	put(w, "count", r->excluded);
-	put(w, "bytes", r->excluded_bytes);
+	json_member_u64(w, "count", r->excluded);
+	json_member_u64(w, "bytes", r->excluded_bytes);
 	json_put_key(w, "by_rule");
 	json_open_array(w);
 	for (size_t i = 0; i < r->rules_told; i++) {
 		json_open_object(w);
-		json_put_key(w, "rule");
-		json_put_str(w, r->by_rule[i].rule);
-		put(w, "count", r->by_rule[i].count);
-		put(w, "bytes", r->by_rule[i].bytes);
+		json_member_str(w, "rule", r->by_rule[i].rule);
+		json_member_u64(w, "count", r->by_rule[i].count);
+		json_member_u64(w, "bytes", r->by_rule[i].bytes);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -348,35 +330,30 @@ tell_json(struct cli *cli, const struct backup_args *args, const struct backup_r
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "summary");
+	json_member_str(&w, "message_type", "summary");
 	put_summary(&w, &r->summary);
 	if (r->snapshot_made) {
-		json_put_key(&w, "snapshot_id");
-		json_put_id(&w, &r->snapshot_id);
+		json_member_id(&w, "snapshot_id", &r->snapshot_id);
 	}
 	if (args->dry_run) {
-		json_put_key(&w, "dry_run");
-		json_put_bool(&w, true);
+		json_member_bool(&w, "dry_run", true);
 	}
-	put(&w, "unreadable", r->unreadable);
-	put(&w, "changed_while_read", r->changed_while_read);
-	put(&w, "vanished", r->vanished);
-	put(&w, "sockets_skipped", r->sockets_skipped);
-	put(&w, "symlinks_kept", r->links_kept);
-	put(&w, "symlinks_followed", r->links_followed);
-	put(&w, "symlinks_left_out", r->links_left_out);
+	json_member_u64(&w, "unreadable", r->unreadable);
+	json_member_u64(&w, "changed_while_read", r->changed_while_read);
+	json_member_u64(&w, "vanished", r->vanished);
+	json_member_u64(&w, "sockets_skipped", r->sockets_skipped);
+	json_member_u64(&w, "symlinks_kept", r->links_kept);
+	json_member_u64(&w, "symlinks_followed", r->links_followed);
+	json_member_u64(&w, "symlinks_left_out", r->links_left_out);
 	put_excluded(&w, r);
-	put(&w, "stored_bytes", r->totals.stored_bytes);
-	put(&w, "bytes_read", r->bytes_read);
+	json_member_u64(&w, "stored_bytes", r->totals.stored_bytes);
+	json_member_u64(&w, "bytes_read", r->bytes_read);
 	if (r->continued_from[0] != '\0') {
-		json_put_key(&w, "continued_from");
-		json_put_str(&w, r->continued_from);
-		put(&w, "files_reused", r->files_reused);
-		put(&w, "bytes_reused", r->bytes_reused);
+		json_member_str(&w, "continued_from", r->continued_from);
+		json_member_u64(&w, "files_reused", r->files_reused);
+		json_member_u64(&w, "bytes_reused", r->bytes_reused);
 	}
-	json_put_key(&w, "run_id");
-	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_member_str(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

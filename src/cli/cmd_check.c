@@ -18,10 +18,8 @@ finding_json(const struct check_finding *f, const char *text, struct buf *line, 
 
 	json_begin(&w, line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, f->hint ? "hint" : "error");
-	json_put_key(&w, "message");
-	json_put_str(&w, text);
+	json_member_str(&w, "message_type", f->hint ? "hint" : "error");
+	json_member_str(&w, "message", text);
 	json_put_key(&w, "refusal_code");
 	json_put_i64(&w, (int64_t)f->code);
 	json_close_object(&w);
@@ -66,10 +64,8 @@ tell_json(struct cli *cli, const struct check_result *r, struct err *e)
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "summary");
-	json_put_key(&w, "num_errors");
-	json_put_u64(&w, r->errors);
+	json_member_str(&w, "message_type", "summary");
+	json_member_u64(&w, "num_errors", r->errors);
 	json_put_key(&w, "broken_packs");
 	if (r->broken_pack_count == 0) {
 		json_put_null(&w);
@@ -79,14 +75,10 @@ tell_json(struct cli *cli, const struct check_result *r, struct err *e)
 			json_put_id(&w, &r->broken_packs[i]);
 		json_close_array(&w);
 	}
-	json_put_key(&w, "suggest_repair_index");
-	json_put_bool(&w, r->suggest_repair_index);
-	json_put_key(&w, "suggest_prune");
-	json_put_bool(&w, r->suggest_prune);
-	json_put_key(&w, "num_hints");
-	json_put_u64(&w, r->hints);
-	json_put_key(&w, "num_partial");
-	json_put_u64(&w, r->partial);
+	json_member_bool(&w, "suggest_repair_index", r->suggest_repair_index);
+	json_member_bool(&w, "suggest_prune", r->suggest_prune);
+	json_member_u64(&w, "num_hints", r->hints);
+	json_member_u64(&w, "num_partial", r->partial);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

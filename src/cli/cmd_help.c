@@ -66,12 +66,9 @@ cmd_version(struct cli *cli, struct err *e)
 	}
 	json_begin(&w, &out);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "version");
-	json_put_key(&w, "version");
-	json_put_str(&w, HOLDFAST_VERSION);
-	json_put_key(&w, "program");
-	json_put_str(&w, "holdfast");
+	json_member_str(&w, "message_type", "version");
+	json_member_str(&w, "version", HOLDFAST_VERSION);
+	json_member_str(&w, "program", "holdfast");
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

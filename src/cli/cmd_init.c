@@ -25,12 +25,9 @@ tell(struct cli *cli, const struct id *id, struct err *e)
 	}
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "initialized");
-	json_put_key(&w, "id");
-	json_put_id(&w, id);
-	json_put_key(&w, "repository");
-	json_put_str(&w, cli->set.repo);
+	json_member_str(&w, "message_type", "initialized");
+	json_member_id(&w, "id", id);
+	json_member_str(&w, "repository", cli->set.repo);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

@@ -9,13 +9,6 @@
 
 #define DOCUMENT_MAX_BYTES (64U << 20)
 
-static void
-put(struct json_out *w, const char *key, struct slice text)
-{
-	json_put_key(w, key);
-	json_put_text(w, text.p, text.len);
-}
-
 static enum ecode
 list_json(struct cli *cli, const struct key_info *keys, size_t n, struct err *e)
 {
@@ -27,14 +20,11 @@ list_json(struct cli *cli, const struct key_info *keys, size_t n, struct err *e)
 	json_open_array(&w);
 	for (size_t i = 0; i < n; i++) {
 		json_open_object(&w);
-		json_put_key(&w, "current");
-		json_put_bool(&w, keys[i].current);
-		json_put_key(&w, "id");
-		json_put_str(&w, cli_short(cli, &keys[i].id));
-		put(&w, "userName", keys[i].username);
-		put(&w, "hostName", keys[i].hostname);
-		json_put_key(&w, "created");
-		json_put_str(&w, local_text(keys[i].created, time));
+		json_member_bool(&w, "current", keys[i].current);
+		json_member_str(&w, "id", cli_short(cli, &keys[i].id));
+		json_member_text(&w, "userName", keys[i].username);
+		json_member_text(&w, "hostName", keys[i].hostname);
+		json_member_str(&w, "created", local_text(keys[i].created, time));
 		json_close_object(&w);
 	}
 	json_close_array(&w);
@@ -147,10 +137,8 @@ tell(struct cli *cli, const struct change *what, const struct id *id, struct err
 	}
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "key_changed");
-	json_put_key(&w, "id");
-	json_put_id(&w, id);
+	json_member_str(&w, "message_type", "key_changed");
+	json_member_id(&w, "id", id);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

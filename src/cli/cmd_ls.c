@@ -41,22 +41,11 @@ leads_to_one(const struct listing *l, const char *path)
 }
 
 static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-
-	(void)instant_format(t, text);
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
 put_some(struct json_out *w, const char *key, uint64_t v)
 {
 	if (v == 0)
 		return;
-	json_put_key(w, key);
-	json_put_u64(w, v);
+	json_member_u64(w, key, v);
 }
 
 static void
@@ -68,29 +57,21 @@ put_node(struct json_out *w, const struct inspect_item *item)
 	mode_text(n->mode, mode);
 	json_put_key(w, "name");
 	json_put_text(w, n->name.p, n->name.len);
-	json_put_key(w, "type");
-	json_put_str(w, node_type_text(n->type));
-	json_put_key(w, "path");
-	json_put_str(w, item->path);
-	json_put_key(w, "uid");
-	json_put_u64(w, n->uid);
-	json_put_key(w, "gid");
-	json_put_u64(w, n->gid);
+	json_member_str(w, "type", node_type_text(n->type));
+	json_member_str(w, "path", item->path);
+	json_member_u64(w, "uid", n->uid);
+	json_member_u64(w, "gid", n->gid);
 	if (n->type == NODE_FILE) {
-		json_put_key(w, "size");
-		json_put_u64(w, n->size);
+		json_member_u64(w, "size", n->size);
 	}
 	put_some(w, "mode", n->mode);
-	json_put_key(w, "permissions");
-	json_put_str(w, mode);
-	put_time(w, "mtime", n->mtime);
-	put_time(w, "atime", n->atime);
-	put_time(w, "ctime", n->ctime);
+	json_member_str(w, "permissions", mode);
+	json_member_time(w, "mtime", n->mtime);
+	json_member_time(w, "atime", n->atime);
+	json_member_time(w, "ctime", n->ctime);
 	put_some(w, "inode", n->inode);
-	json_put_key(w, "message_type");
-	json_put_str(w, "node");
-	json_put_key(w, "struct_type");
-	json_put_str(w, "node");
+	json_member_str(w, "message_type", "node");
+	json_member_str(w, "struct_type", "node");
 }
 
 static enum ecode

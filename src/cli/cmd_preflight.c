@@ -18,36 +18,22 @@
 /* ---- JSON ---- */
 
 static void
-put(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_text(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
 put_unreadable(struct json_out *w, const struct preflight *p)
 {
 	json_put_key(w, "unreadable");
 	json_open_object(w);
-	put(w, "permission_denied", p->permission_denied);
-	put(w, "locked_or_in_use", p->locked_or_in_use);
-	put(w, "not_found", p->not_found);
-	put(w, "other_io", p->other_io);
+	json_member_u64(w, "permission_denied", p->permission_denied);
+	json_member_u64(w, "locked_or_in_use", p->locked_or_in_use);
+	json_member_u64(w, "not_found", p->not_found);
+	json_member_u64(w, "other_io", p->other_io);
 	json_close_object(w);
 	json_put_key(w, "unreadable_samples");
 	json_open_array(w);
 	for (size_t i = 0; i < p->sample_count; i++) {
 		json_open_object(w);
-		put_text(w, "path", p->sample[i].path);
-		put_text(w, "cause", cause_name(p->sample[i].cause));
-		put_text(w, "why", p->sample[i].why);
+		json_member_str(w, "path", p->sample[i].path);
+		json_member_str(w, "cause", cause_name(p->sample[i].cause));
+		json_member_str(w, "why", p->sample[i].why);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -61,14 +47,14 @@ put_unreadable(struct json_out *w, const struct preflight *p)
 static void
 put_sources(struct json_out *w, const struct preflight *p)
 {
-	put_text(w, "source_root", p->source_root);
+	json_member_str(w, "source_root", p->source_root);
 	json_put_key(w, "sources");
 	json_open_array(w);
 	for (size_t i = 0; i < p->source_count; i++) {
 		json_open_object(w);
-		put_text(w, "path", p->sources[i].path);
-		put(w, "files", p->sources[i].files);
-		put(w, "bytes", p->sources[i].bytes);
+		json_member_str(w, "path", p->sources[i].path);
+		json_member_u64(w, "files", p->sources[i].files);
+		json_member_u64(w, "bytes", p->sources[i].bytes);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -79,15 +65,15 @@ put_excluded(struct json_out *w, const struct preflight *p)
 {
 	json_put_key(w, "excluded");
 	json_open_object(w);
-	put(w, "count", p->excluded_count);
-	put(w, "bytes", p->excluded_bytes);
+	json_member_u64(w, "count", p->excluded_count);
+	json_member_u64(w, "bytes", p->excluded_bytes);
 	json_put_key(w, "by_rule");
 	json_open_array(w);
 	for (size_t i = 0; i < p->rule_count; i++) {
 		json_open_object(w);
-		put_text(w, "rule", p->rules[i].rule);
-		put(w, "count", p->rules[i].count);
-		put(w, "bytes", p->rules[i].bytes);
+		json_member_str(w, "rule", p->rules[i].rule);
+		json_member_u64(w, "count", p->rules[i].count);
+		json_member_u64(w, "bytes", p->rules[i].bytes);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -104,11 +90,11 @@ put_gates(struct json_out *w, const struct preflight *p)
 		bool refused = g->verdict == GATE_REFUSE;
 
 		json_open_object(w);
-		put_text(w, "name", g->name);
-		put_text(w, "verdict", gate_verdict_text(g->verdict));
+		json_member_str(w, "name", g->name);
+		json_member_str(w, "verdict", gate_verdict_text(g->verdict));
 		json_put_key(w, "code");
 		json_put_i64(w, refused ? (int64_t)g->why.code : 0);
-		put_text(w, "text", refused ? g->why.detail : "");
+		json_member_str(w, "text", refused ? g->why.detail : "");
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -122,8 +108,8 @@ put_space(struct json_out *w, const struct preflight *p)
 		json_put_u64(w, p->free_bytes);
 	else
 		json_put_null(w);
-	put(w, "estimated_new_bytes", p->estimated_new_bytes);
-	put(w, "needed_bytes", p->needed_bytes);
+	json_member_u64(w, "estimated_new_bytes", p->estimated_new_bytes);
+	json_member_u64(w, "needed_bytes", p->needed_bytes);
 }
 
 static enum ecode
@@ -134,14 +120,14 @@ tell_json(struct cli *cli, const struct preflight *p, struct err *e)
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	put_text(&w, "message_type", "preflight");
+	json_member_str(&w, "message_type", "preflight");
 	put_sources(&w, p);
-	put_text(&w, "backup_root", cli->set.repo);
-	put(&w, "file_count", p->file_count);
-	put(&w, "total_bytes", p->total_bytes);
-	put(&w, "skipped_symlinks", p->skipped_symlinks);
-	put(&w, "left_out_symlinks", p->left_out_symlinks);
-	put(&w, "followed_symlinks", p->followed_symlinks);
+	json_member_str(&w, "backup_root", cli->set.repo);
+	json_member_u64(&w, "file_count", p->file_count);
+	json_member_u64(&w, "total_bytes", p->total_bytes);
+	json_member_u64(&w, "skipped_symlinks", p->skipped_symlinks);
+	json_member_u64(&w, "left_out_symlinks", p->left_out_symlinks);
+	json_member_u64(&w, "followed_symlinks", p->followed_symlinks);
 	put_unreadable(&w, p);
 	put_space(&w, p);
 	put_excluded(&w, p);
@@ -151,9 +137,8 @@ tell_json(struct cli *cli, const struct preflight *p, struct err *e)
 	else
 		json_put_null(&w);
 	put_gates(&w, p);
-	json_put_key(&w, "allowed");
-	json_put_bool(&w, p->refusal == NULL);
-	put_text(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_member_bool(&w, "allowed", p->refusal == NULL);
+	json_member_str(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

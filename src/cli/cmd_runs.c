@@ -9,13 +9,6 @@
 
 #define DOCUMENT_MAX_BYTES (64U << 20)
 
-static void
-put(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
 static enum ecode
 tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
 {
@@ -26,17 +19,16 @@ tell_json(struct cli *cli, const struct run_info *runs, size_t n, struct err *e)
 	json_open_array(&w);
 	for (size_t i = 0; i < n; i++) {
 		json_open_object(&w);
-		put(&w, "run_id", runs[i].id);
-		put(&w, "mode", runs[i].mode);
-		put(&w, "status", runs[i].status);
-		put(&w, "failure", runs[i].failure);
-		put(&w, "started", runs[i].started);
-		put(&w, "snapshot_id", runs[i].snapshot_id);
-		put(&w, "vault", runs[i].vault);
+		json_member_str(&w, "run_id", runs[i].id);
+		json_member_str(&w, "mode", runs[i].mode);
+		json_member_str(&w, "status", runs[i].status);
+		json_member_str(&w, "failure", runs[i].failure);
+		json_member_str(&w, "started", runs[i].started);
+		json_member_str(&w, "snapshot_id", runs[i].snapshot_id);
+		json_member_str(&w, "vault", runs[i].vault);
 		json_put_key(&w, "exit_code");
 		json_put_i64(&w, runs[i].exit_code);
-		json_put_key(&w, "duration_ms");
-		json_put_u64(&w, runs[i].duration_ms);
+		json_member_u64(&w, "duration_ms", runs[i].duration_ms);
 		if (runs[i].pid > 0) {
 			json_put_key(&w, "pid");
 			json_put_i64(&w, runs[i].pid);

@@ -37,12 +37,9 @@ item_json(struct cli *cli, const struct unlock_item *item, const char *why, stru
 
 	json_begin(&w, line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, item->removed ? "lock_removed" : "lock_left");
-	json_put_key(&w, "id");
-	json_put_str(&w, cli_id(cli, &item->info.id));
-	json_put_key(&w, "reason");
-	json_put_str(&w, why);
+	json_member_str(&w, "message_type", item->removed ? "lock_removed" : "lock_left");
+	json_member_str(&w, "id", cli_id(cli, &item->info.id));
+	json_member_str(&w, "reason", why);
 	json_close_object(&w);
 	rc = json_done(&w, e);
 	return rc == E_OK ? buf_add_byte(line, '\n', e) : rc;

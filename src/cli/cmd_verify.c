@@ -61,20 +61,13 @@ tell_json(struct cli *cli, const struct verify_args *args, const struct verify_r
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "summary");
-	json_put_key(&w, "files_verified");
-	json_put_u64(&w, r->files_ok);
-	json_put_key(&w, "failed");
-	json_put_u64(&w, r->failed);
-	json_put_key(&w, "bytes_hashed");
-	json_put_u64(&w, r->counts.hashed_bytes);
-	json_put_key(&w, "snapshot_id");
-	json_put_id(&w, &r->snapshot_id);
-	json_put_key(&w, "level");
-	json_put_str(&w, match_level_text(args->level));
-	json_put_key(&w, "reports");
-	json_put_str(&w, args->reports);
+	json_member_str(&w, "message_type", "summary");
+	json_member_u64(&w, "files_verified", r->files_ok);
+	json_member_u64(&w, "failed", r->failed);
+	json_member_u64(&w, "bytes_hashed", r->counts.hashed_bytes);
+	json_member_id(&w, "snapshot_id", &r->snapshot_id);
+	json_member_str(&w, "level", match_level_text(args->level));
+	json_member_str(&w, "reports", args->reports);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

@@ -150,16 +150,11 @@ put_flag(struct json_out *w, enum flag flag)
 	char letter[2] = { row->letter, '\0' };
 
 	json_open_object(w);
-	json_put_key(w, "name");
-	json_put_str(w, row->name);
-	json_put_key(w, "letter");
-	json_put_str(w, row->letter == 0 ? NULL : letter);
-	json_put_key(w, "kind");
-	json_put_str(w, kind_name(row->kind));
-	json_put_key(w, "value");
-	json_put_str(w, row->value);
-	json_put_key(w, "help");
-	json_put_str(w, row->help);
+	json_member_str(w, "name", row->name);
+	json_member_str(w, "letter", row->letter == 0 ? NULL : letter);
+	json_member_str(w, "kind", kind_name(row->kind));
+	json_member_str(w, "value", row->value);
+	json_member_str(w, "help", row->help);
 	json_close_object(w);
 }
 
@@ -169,10 +164,8 @@ put_exit(struct json_out *w, enum eclass class)
 	json_open_object(w);
 	json_put_key(w, "exit");
 	json_put_i64(w, (int64_t) class);
-	json_put_key(w, "class");
-	json_put_str(w, eclass_name(class));
-	json_put_key(w, "severity");
-	json_put_str(w, eclass_severity(class));
+	json_member_str(w, "class", eclass_name(class));
+	json_member_str(w, "severity", eclass_severity(class));
 	json_close_object(w);
 }
 
@@ -191,14 +184,10 @@ static void
 put_command(struct json_out *w, const struct command_row *row)
 {
 	json_open_object(w);
-	json_put_key(w, "name");
-	json_put_str(w, row->name);
-	json_put_key(w, "arguments");
-	json_put_str(w, row->arguments);
-	json_put_key(w, "summary");
-	json_put_str(w, row->summary);
-	json_put_key(w, "writes");
-	json_put_bool(w, row->writes);
+	json_member_str(w, "name", row->name);
+	json_member_str(w, "arguments", row->arguments);
+	json_member_str(w, "summary", row->summary);
+	json_member_bool(w, "writes", row->writes);
 	json_put_key(w, "examples");
 	json_open_array(w);
 	for (size_t i = 0; i < EXAMPLES_MAX && row->examples[i].text != NULL; i++)
@@ -221,8 +210,7 @@ help_json(const char *version, struct buf *out, struct err *e)
 
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "version");
-	json_put_str(&w, version);
+	json_member_str(&w, "version", version);
 	json_put_key(&w, "global_flags");
 	json_open_array(&w);
 	for (unsigned i = 0; i < GLOBAL_FLAGS; i++)

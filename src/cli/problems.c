@@ -54,23 +54,17 @@ tell_json(struct problems *p, const struct problem *what)
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "error");
+	json_member_str(&w, "message_type", "error");
 	json_put_key(&w, "error");
 	json_open_object(&w);
-	json_put_key(&w, "message");
-	json_put_str(&w, what->why);
+	json_member_str(&w, "message", what->why);
 	json_close_object(&w);
-	json_put_key(&w, "during");
-	json_put_str(&w, what->during);
-	json_put_key(&w, "item");
-	json_put_str(&w, what->path);
+	json_member_str(&w, "during", what->during);
+	json_member_str(&w, "item", what->path);
 	json_put_key(&w, "refusal_code");
 	json_put_i64(&w, (int64_t)what->code);
-	json_put_key(&w, "error_type");
-	json_put_str(&w, cause_name(what->cause));
-	json_put_key(&w, "can_retry");
-	json_put_bool(&w, what->can_retry);
+	json_member_str(&w, "error_type", cause_name(what->cause));
+	json_member_bool(&w, "can_retry", what->can_retry);
 	json_close_object(&w);
 	if (json_done(&w, &e) == E_OK && buf_add_byte(&line, '\n', &e) == E_OK)
 		screen_err_bytes(p->screen, line.p, line.len);

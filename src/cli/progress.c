@@ -150,8 +150,7 @@ put_some(struct json_out *w, const char *key, uint64_t v)
 {
 	if (v == 0)
 		return;
-	json_put_key(w, key);
-	json_put_u64(w, v);
+	json_member_u64(w, key, v);
 }
 
 enum ecode
@@ -166,8 +165,7 @@ pace_json(enum ticker_kind kind, const struct pace *pace, struct buf *out, struc
 		return E_OK;
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "status");
+	json_member_str(&w, "message_type", "status");
 	put_some(&w, "seconds_elapsed", pace->elapsed_s);
 	if (backup && left != UINT64_MAX)
 		put_some(&w, "seconds_remaining", left);

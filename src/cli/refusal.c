@@ -122,8 +122,7 @@ refusal_line(
 		return rc;
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "exit_error");
+	json_member_str(&w, "message_type", "exit_error");
 	json_put_key(&w, "code");
 	json_put_i64(&w, (int64_t)row->class);
 	json_put_key(&w, "message");

@@ -8,43 +8,6 @@
 #define DOCUMENT_MAX_BYTES (256U << 20)
 
 static void
-put(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
-put_slice(struct json_out *w, const char *key, struct slice text)
-{
-	json_put_key(w, key);
-	json_put_text(w, text.p, text.len);
-}
-
-static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_bool(struct json_out *w, const char *key, bool v)
-{
-	json_put_key(w, key);
-	json_put_bool(w, v);
-}
-
-static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-
-	(void)instant_format(t, text);
-	put(w, key, text);
-}
-
-static void
 put_paths(struct json_out *w, const struct slice *v, size_t n)
 {
 	json_put_key(w, "paths");
@@ -58,12 +21,12 @@ put_paths(struct json_out *w, const struct slice *v, size_t n)
 static void
 put_run(struct json_out *w, const struct run_info *r)
 {
-	put(w, "run_id", r->id);
-	put(w, "mode", r->mode);
-	put(w, "started", r->started);
-	put(w, "vault", r->vault);
-	put(w, "source", r->source);
-	put(w, "target", r->target);
+	json_member_str(w, "run_id", r->id);
+	json_member_str(w, "mode", r->mode);
+	json_member_str(w, "started", r->started);
+	json_member_str(w, "vault", r->vault);
+	json_member_str(w, "source", r->source);
+	json_member_str(w, "target", r->target);
 }
 
 static void
@@ -75,10 +38,10 @@ put_left(struct json_out *w, const struct incomplete *left)
 		return;
 	}
 	json_open_object(w);
-	put_count(w, "files", left->files);
-	put_count(w, "bytes", left->bytes);
-	put_count(w, "stored_bytes", left->stored_bytes);
-	put_bool(w, "checkpoint", left->has_tree);
+	json_member_u64(w, "files", left->files);
+	json_member_u64(w, "bytes", left->bytes);
+	json_member_u64(w, "stored_bytes", left->stored_bytes);
+	json_member_bool(w, "checkpoint", left->has_tree);
 	json_close_object(w);
 }
 
@@ -88,9 +51,9 @@ put_step_text(struct json_out *w, const char *text, const char *command)
 	json_put_key(w, "next");
 	json_open_array(w);
 	json_open_object(w);
-	put(w, "text", text);
+	json_member_str(w, "text", text);
 	if (command != NULL)
-		put(w, "command", command);
+		json_member_str(w, "command", command);
 	json_close_object(w);
 	json_close_array(w);
 }
@@ -106,9 +69,9 @@ put_steps_of(struct json_out *w, enum ecode code)
 	json_open_array(w);
 	for (size_t i = 0; i < n; i++) {
 		json_open_object(w);
-		put_slice(w, "text", steps[i].text);
+		json_member_text(w, "text", steps[i].text);
 		if (steps[i].command.len > 0)
-			put_slice(w, "command", steps[i].command);
+			json_member_text(w, "command", steps[i].command);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -129,7 +92,7 @@ put_concern(struct cli *cli, struct json_out *w, const struct status_page *p, si
 		json_put_i64(w, r->pid);
 		break;
 	case CONCERN_DEAD:
-		put(w, "state", r->life == RUN_DEAD ? "killed" : "unknown");
+		json_member_str(w, "state", r->life == RUN_DEAD ? "killed" : "unknown");
 		put_left(w, status_left(p, r->id));
 		if (p->staged[i])
 			put_step_text(w, STATUS_STAGE_STEP, status_resume(cli, r));
@@ -137,10 +100,10 @@ put_concern(struct cli *cli, struct json_out *w, const struct status_page *p, si
 			put_step_text(w, status_step(r), status_command(cli, r));
 		break;
 	case CONCERN_INCIDENT:
-		put(w, "class", r->failure);
-		put_count(w, "code", r->code);
-		put(w, "what", r->what);
-		put(w, "why", r->why);
+		json_member_str(w, "class", r->failure);
+		json_member_u64(w, "code", r->code);
+		json_member_str(w, "what", r->what);
+		json_member_str(w, "why", r->why);
 		put_steps_of(w, (enum ecode)r->code);
 		break;
 	}
@@ -170,7 +133,7 @@ put_stages(struct cli *cli, struct json_out *w, const struct status_page *p)
 			continue;
 		json_open_object(w);
 		put_run(w, &p->runs[i]);
-		put(w, "stage", status_stage(cli, &p->runs[i]));
+		json_member_str(w, "stage", status_stage(cli, &p->runs[i]));
 		put_step_text(w, STATUS_STAGE_STEP, status_resume(cli, &p->runs[i]));
 		json_close_object(w);
 	}
@@ -180,16 +143,15 @@ put_stages(struct cli *cli, struct json_out *w, const struct status_page *p)
 static void
 put_snapshots(struct json_out *w, const struct status_vault *v)
 {
-	put_count(w, "snapshots", v->snapshot_count);
-	put_count(w, "snapshots_unreadable", v->snapshots_unreadable);
+	json_member_u64(w, "snapshots", v->snapshot_count);
+	json_member_u64(w, "snapshots_unreadable", v->snapshots_unreadable);
 	json_put_key(w, "newest");
 	json_open_array(w);
 	for (size_t i = 0; i < v->latest_count; i++) {
 		json_open_object(w);
-		json_put_key(w, "id");
-		json_put_id(w, &v->latest[i]->id);
-		put_time(w, "time", v->latest[i]->time);
-		put_slice(w, "host", v->latest[i]->hostname);
+		json_member_id(w, "id", &v->latest[i]->id);
+		json_member_time(w, "time", v->latest[i]->time);
+		json_member_text(w, "host", v->latest[i]->hostname);
 		put_paths(w, v->latest[i]->paths, v->latest[i]->path_count);
 		json_close_object(w);
 	}
@@ -201,10 +163,10 @@ put_drills(struct json_out *w, const struct status_vault *v)
 {
 	json_put_key(w, "drills");
 	json_open_object(w);
-	put_count(w, "known", v->drills.n);
-	put_count(w, "unreadable", v->drills.unreadable);
-	put_bool(w, "drift", v->drift.old);
-	put_count(w, "snapshots_behind", v->drift.behind);
+	json_member_u64(w, "known", v->drills.n);
+	json_member_u64(w, "unreadable", v->drills.unreadable);
+	json_member_bool(w, "drift", v->drift.old);
+	json_member_u64(w, "snapshots_behind", v->drift.behind);
 	json_put_key(w, "last_proven");
 	if (v->drift.any)
 		drill_record_put(w, v->drift.newest);
@@ -222,20 +184,20 @@ put_incomplete(struct json_out *w, const struct incomplete_list *list)
 		const struct incomplete *r = &list->v[i];
 
 		json_open_object(w);
-		put(w, "run_id", r->run_id);
-		put(w, "state", status_incomplete_name(list->state[i]));
-		put_slice(w, "host", r->host);
-		put_slice(w, "username", r->username);
-		put_time(w, "started", r->started);
-		put_time(w, "updated", r->updated);
+		json_member_str(w, "run_id", r->run_id);
+		json_member_str(w, "state", status_incomplete_name(list->state[i]));
+		json_member_text(w, "host", r->host);
+		json_member_text(w, "username", r->username);
+		json_member_time(w, "started", r->started);
+		json_member_time(w, "updated", r->updated);
 		put_paths(w, r->paths, r->path_count);
-		put(w, "ended_how", r->ended_how);
+		json_member_str(w, "ended_how", r->ended_how);
 		put_left(w, r);
 		put_step_text(w, status_incomplete_step(list->state[i]), NULL);
 		json_close_object(w);
 	}
 	json_close_array(w);
-	put_count(w, "incomplete_unreadable", list->unreadable);
+	json_member_u64(w, "incomplete_unreadable", list->unreadable);
 }
 
 static void
@@ -247,19 +209,18 @@ put_locks(struct json_out *w, const struct status_vault *v)
 		const struct lock_info *l = &v->locks[i].info;
 
 		json_open_object(w);
-		json_put_key(w, "id");
-		json_put_id(w, &l->id);
-		put_bool(w, "exclusive", l->exclusive);
-		put_slice(w, "host", l->hostname);
-		put_slice(w, "username", l->username);
+		json_member_id(w, "id", &l->id);
+		json_member_bool(w, "exclusive", l->exclusive);
+		json_member_text(w, "host", l->hostname);
+		json_member_text(w, "username", l->username);
 		json_put_key(w, "pid");
 		json_put_i64(w, l->pid);
-		put_time(w, "since", l->time);
-		put(w, "verdict", status_lock_name(&v->locks[i]));
+		json_member_time(w, "since", l->time);
+		json_member_str(w, "verdict", status_lock_name(&v->locks[i]));
 		json_close_object(w);
 	}
 	json_close_array(w);
-	put_count(w, "locks_unreadable", v->locks_unreadable);
+	json_member_u64(w, "locks_unreadable", v->locks_unreadable);
 }
 
 static void
@@ -273,13 +234,13 @@ put_health(struct json_out *w, const struct status_vault *v)
 		return;
 	}
 	json_open_object(w);
-	put_bool(w, "damaged", h->damaged);
-	put_count(w, "failures", h->failures);
+	json_member_bool(w, "damaged", h->damaged);
+	json_member_u64(w, "failures", h->failures);
 	if (h->has_success)
-		put_time(w, "last_success", h->last_success);
+		json_member_time(w, "last_success", h->last_success);
 	if (h->failures > 0) {
-		put_time(w, "first_failure", h->first_failure);
-		put(w, "reason", h->reason);
+		json_member_time(w, "first_failure", h->first_failure);
+		json_member_str(w, "reason", h->reason);
 	}
 	json_close_object(w);
 }
@@ -293,19 +254,18 @@ put_vault(struct json_out *w, const struct status_page *p)
 		return;
 	}
 	json_open_object(w);
-	put(w, "location", p->location);
-	put_bool(w, "opened", p->opened);
+	json_member_str(w, "location", p->location);
+	json_member_bool(w, "opened", p->opened);
 	if (p->opened) {
-		json_put_key(w, "repository_id");
-		json_put_id(w, &p->vault.repo_id);
+		json_member_id(w, "repository_id", &p->vault.repo_id);
 		put_snapshots(w, &p->vault);
 		put_drills(w, &p->vault);
 		put_incomplete(w, &p->vault.incomplete);
 		put_locks(w, &p->vault);
 		put_health(w, &p->vault);
 	} else {
-		put_count(w, "code", (uint64_t)p->why.code);
-		put(w, "why", p->why.detail);
+		json_member_u64(w, "code", (uint64_t)p->why.code);
+		json_member_str(w, "why", p->why.detail);
 		put_steps_of(w, p->why.code);
 	}
 	json_close_object(w);
@@ -319,9 +279,9 @@ status_tell_json(struct cli *cli, const struct status_page *p, struct err *e)
 
 	json_begin(&w, &out);
 	json_open_object(&w);
-	put(&w, "message_type", "status_report");
-	put(&w, "schemaVersion", "1.0.0");
-	put_bool(&w, "attention", p->attention);
+	json_member_str(&w, "message_type", "status_report");
+	json_member_str(&w, "schemaVersion", "1.0.0");
+	json_member_bool(&w, "attention", p->attention);
 	put_runs(cli, &w, p, "live", CONCERN_LIVE);
 	put_runs(cli, &w, p, "dead", CONCERN_DEAD);
 	put_runs(cli, &w, p, "incidents", CONCERN_INCIDENT);

@@ -126,16 +126,6 @@ health_summary(const struct os *os, const char *state_dir, const struct id *repo
 
 /* ---- writing ---- */
 
-static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-	size_t len = instant_format(t, text);
-
-	json_put_key(w, key);
-	json_put_text(w, text, len);
-}
-
 static enum ecode
 history_text(const struct health_summary *h, struct buf *out, struct err *e)
 {
@@ -143,17 +133,14 @@ history_text(const struct health_summary *h, struct buf *out, struct err *e)
 
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "format");
-	json_put_u64(&w, FORMAT);
+	json_member_u64(&w, "format", FORMAT);
 	if (h->has_success)
-		put_time(&w, "last_success", h->last_success);
-	json_put_key(&w, "failures");
-	json_put_u64(&w, h->failures);
+		json_member_time(&w, "last_success", h->last_success);
+	json_member_u64(&w, "failures", h->failures);
 	if (h->failures > 0) {
-		put_time(&w, "first_failure", h->first_failure);
-		put_time(&w, "last_failure", h->last_failure);
-		json_put_key(&w, "reason");
-		json_put_str(&w, h->reason);
+		json_member_time(&w, "first_failure", h->first_failure);
+		json_member_time(&w, "last_failure", h->last_failure);
+		json_member_str(&w, "reason", h->reason);
 	}
 	json_close_object(&w);
 	return json_done(&w, e);

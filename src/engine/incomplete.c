@@ -17,42 +17,16 @@
 /* ---- writing ---- */
 
 static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-	size_t len = instant_format(t, text);
-
-	json_put_key(w, key);
-	json_put_text(w, text, len);
-}
-
-static void
-put_slice(struct json_out *w, const char *key, struct slice s)
-{
-	json_put_key(w, key);
-	json_put_text(w, s.p, s.len);
-}
-
-static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
 put_progress(struct json_out *w, const struct incomplete *i)
 {
 	if (i->has_tree) {
-		json_put_key(w, "tree");
-		json_put_id(w, &i->tree);
+		json_member_id(w, "tree", &i->tree);
 	}
-	put_count(w, "files", i->files);
-	put_count(w, "bytes", i->bytes);
-	put_count(w, "stored_bytes", i->stored_bytes);
+	json_member_u64(w, "files", i->files);
+	json_member_u64(w, "bytes", i->bytes);
+	json_member_u64(w, "stored_bytes", i->stored_bytes);
 	if (i->ended) {
-		json_put_key(w, "ended");
-		json_put_str(w, i->ended_how); /* NULL: null */
+		json_member_str(w, "ended", i->ended_how); /* NULL: null */
 	}
 }
 
@@ -63,15 +37,14 @@ incomplete_text(const struct incomplete *i, struct buf *out, struct err *e)
 
 	json_begin(&w, out);
 	json_open_object(&w);
-	put_count(&w, "format", FORMAT);
-	json_put_key(&w, "run_id");
-	json_put_str(&w, i->run_id);
-	put_slice(&w, "host", i->host);
-	put_slice(&w, "username", i->username);
+	json_member_u64(&w, "format", FORMAT);
+	json_member_str(&w, "run_id", i->run_id);
+	json_member_text(&w, "host", i->host);
+	json_member_text(&w, "username", i->username);
 	json_put_key(&w, "owner");
 	identity_put(&w, &i->owner);
-	put_time(&w, "started", i->started);
-	put_time(&w, "updated", i->updated);
+	json_member_time(&w, "started", i->started);
+	json_member_time(&w, "updated", i->updated);
 	json_put_key(&w, "paths");
 	json_open_array(&w);
 	for (size_t n = 0; n < i->path_count; n++)

@@ -28,13 +28,6 @@ completeness_text(enum completeness c)
 /* ---- writing ---- */
 
 static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
 put_text(struct json_out *w, const char *key, struct slice text)
 {
 	if (text.len == 0)
@@ -48,16 +41,14 @@ put_completeness(struct json_out *w, const struct own_record *r)
 {
 	json_put_key(w, "completeness");
 	json_open_object(w);
-	json_put_key(w, "state");
-	json_put_str(w, completeness_text(r->state));
-	put_count(w, "unreadable", r->unreadable);
-	put_count(w, "changed_while_read", r->changed_while_read);
-	put_count(w, "vanished", r->vanished);
-	put_count(w, "excluded", r->excluded);
-	put_count(w, "sockets_skipped", r->sockets_skipped);
+	json_member_str(w, "state", completeness_text(r->state));
+	json_member_u64(w, "unreadable", r->unreadable);
+	json_member_u64(w, "changed_while_read", r->changed_while_read);
+	json_member_u64(w, "vanished", r->vanished);
+	json_member_u64(w, "excluded", r->excluded);
+	json_member_u64(w, "sockets_skipped", r->sockets_skipped);
 	if (r->has_digest) {
-		json_put_key(w, "list_digest");
-		json_put_id(w, &r->list_digest);
+		json_member_id(w, "list_digest", &r->list_digest);
 	}
 	json_close_object(w);
 }
@@ -73,8 +64,8 @@ put_sources(struct json_out *w, const struct own_record *r)
 		json_open_object(w);
 		json_put_key(w, "path");
 		json_put_text(w, r->sources[i].path.p, r->sources[i].path.len);
-		put_count(w, "files", r->sources[i].files);
-		put_count(w, "bytes", r->sources[i].bytes);
+		json_member_u64(w, "files", r->sources[i].files);
+		json_member_u64(w, "bytes", r->sources[i].bytes);
 		json_close_object(w);
 	}
 	json_close_array(w);
@@ -88,7 +79,7 @@ own_write(const struct own_record *r, struct buf *out, struct err *e)
 	invariant(r->state == COMPLETENESS_COMPLETE || r->state == COMPLETENESS_PARTIAL);
 	json_begin(&w, out);
 	json_open_object(&w);
-	put_count(&w, "format", OWN_FORMAT);
+	json_member_u64(&w, "format", OWN_FORMAT);
 	put_text(&w, "run_id", r->run_id);
 	put_completeness(&w, r);
 	put_sources(&w, r);

@@ -304,12 +304,10 @@ event_line(struct restore *r, const char *event, const char *text, struct buf *o
 	json_put_key(&w, "data");
 	json_open_object(&w);
 	if (text != NULL) {
-		json_put_key(&w, "text");
-		json_put_str(&w, text);
+		json_member_str(&w, "text", text);
 	}
 	json_close_object(&w);
-	json_put_key(&w, "event");
-	json_put_str(&w, event);
+	json_member_str(&w, "event", event);
 	json_put_key(&w, "ts");
 	json_put_text(&w, when, len);
 	json_close_object(&w);
@@ -529,8 +527,7 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 	json_close_object(&w);
 	lines_str(
 		&w, "destination_root", r->out->missing > 0 ? r->dest.partial_path : r->dest.path);
-	json_put_key(&w, "dry_run");
-	json_put_bool(&w, r->args->dry_run);
+	json_member_bool(&w, "dry_run", r->args->dry_run);
 	lines_str(&w, "mode", restore_tree_text(r->args->tree));
 	lines_str(&w, "result",
 		outcome == E_OK                ? "ok"

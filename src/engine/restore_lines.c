@@ -100,22 +100,19 @@ lines_done(struct lines *l)
 void
 lines_u64(struct json_out *w, const char *key, uint64_t v)
 {
-	json_put_key(w, key);
-	json_put_u64(w, v);
+	json_member_u64(w, key, v);
 }
 
 void
 lines_str(struct json_out *w, const char *key, const char *v)
 {
-	json_put_key(w, key);
-	json_put_str(w, v);
+	json_member_str(w, key, v);
 }
 
 void
 lines_id(struct json_out *w, const char *key, const struct id *id)
 {
-	json_put_key(w, key);
-	json_put_id(w, id);
+	json_member_id(w, key, id);
 }
 
 void

@@ -84,8 +84,7 @@ put_record(struct verify_report *r, const struct match_record *m, struct err *e)
 	lines_begin(&r->records, &w);
 	lines_u64(&w, "actual_size", m->actual_size);
 	lines_u64(&w, "expected_size", m->expected_size);
-	json_put_key(&w, "hashed");
-	json_put_bool(&w, m->hashed);
+	json_member_bool(&w, "hashed", m->hashed);
 	lines_str(&w, "path", m->path);
 	lines_str(&w, "run_id", r->args->run_id);
 	lines_str(&w, "schema", "holdfast_verify_record_v1");
@@ -182,12 +181,10 @@ put_json(struct verify_report *r, const struct match_record *m, struct err *e)
 		lines_u64(&w, "expected_size", m->expected_size);
 	}
 	if (m->hashed) {
-		json_put_key(&w, "hash_match");
-		json_put_bool(&w, m->status != MATCH_HASH);
+		json_member_bool(&w, "hash_match", m->status != MATCH_HASH);
 	}
 	lines_str(&w, "path", m->path);
-	json_put_key(&w, "size_match");
-	json_put_bool(&w, size_matches(m));
+	json_member_bool(&w, "size_match", size_matches(m));
 	lines_str(&w, "status", m->status == MATCH_OK ? "ok" : "failed");
 	json_close_object(&w);
 	rc = json_done(&w, e);
@@ -257,8 +254,7 @@ end_json(struct verify_report *r, struct err *e)
 	json_begin(&w, &r->json.text);
 	json_open_object(&w);
 	lines_str(&w, "backup_type", r->args->against == NULL ? "vault" : "mirror");
-	json_put_key(&w, "hash_verified");
-	json_put_bool(&w, r->args->level == MATCH_HASHES);
+	json_member_bool(&w, "hash_verified", r->args->level == MATCH_HASHES);
 	lines_str(&w, "timestamp", time);
 	lines_u64(&w, "total_files", v->counts.files);
 	lines_u64(&w, "verified_failed", v->failed);

@@ -264,31 +264,17 @@ identity_why(const struct os *os, const struct identity *other)
 
 /* ---- JSON ---- */
 
-static void
-put_text(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
-put_number(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
 void
 identity_put(struct json_out *w, const struct identity *id)
 {
 	json_open_object(w);
-	put_text(w, "machine", id->machine);
-	put_text(w, "boot", id->boot);
+	json_member_str(w, "machine", id->machine);
+	json_member_str(w, "boot", id->boot);
 	json_put_key(w, "pid");
 	json_put_i64(w, id->pid);
-	put_number(w, "started_ticks", id->started_ticks);
-	put_number(w, "pid_ns", id->pid_ns);
-	put_number(w, "time_ns", id->time_ns);
+	json_member_u64(w, "started_ticks", id->started_ticks);
+	json_member_u64(w, "pid_ns", id->pid_ns);
+	json_member_u64(w, "time_ns", id->time_ns);
 	json_close_object(w);
 }
 

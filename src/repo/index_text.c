@@ -328,17 +328,12 @@ static void
 write_blob(struct json_out *w, const struct pack_entry *b)
 {
 	json_open_object(w);
-	json_put_key(w, "id");
-	json_put_id(w, &b->id);
-	json_put_key(w, "type");
-	json_put_str(w, b->kind == BLOB_TREE ? "tree" : "data");
-	json_put_key(w, "offset");
-	json_put_u64(w, b->offset);
-	json_put_key(w, "length");
-	json_put_u64(w, b->length);
+	json_member_id(w, "id", &b->id);
+	json_member_str(w, "type", b->kind == BLOB_TREE ? "tree" : "data");
+	json_member_u64(w, "offset", b->offset);
+	json_member_u64(w, "length", b->length);
 	if (b->ulen != 0) {
-		json_put_key(w, "uncompressed_length");
-		json_put_u64(w, b->ulen);
+		json_member_u64(w, "uncompressed_length", b->ulen);
 	}
 	json_close_object(w);
 }
@@ -355,8 +350,7 @@ index_write(const struct index_pack *packs, size_t n, struct buf *out, struct er
 	json_open_array(&w);
 	for (size_t i = 0; i < n; i++) {
 		json_open_object(&w);
-		json_put_key(&w, "id");
-		json_put_id(&w, &packs[i].id);
+		json_member_id(&w, "id", &packs[i].id);
 		json_put_key(&w, "blobs");
 		json_open_array(&w);
 		for (size_t k = 0; k < packs[i].blobs.n; k++)

@@ -143,13 +143,6 @@ lock_parse(const void *json, size_t len, struct arena *a, struct lock_info *out,
 	return rc;
 }
 
-static void
-put_name(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
 /*
  * Now, or what the boot clock says since the lock was taken, if that is later:
  * were the wall clock set back, a refresh would look older than the lock it
@@ -177,7 +170,7 @@ put_own(struct json_out *w, const struct lock *l)
 	json_put_key(w, "holdfast");
 	json_open_object(w);
 	if (l->args.run_id != NULL)
-		put_name(w, "run_id", l->args.run_id);
+		json_member_str(w, "run_id", l->args.run_id);
 	json_put_key(w, "identity");
 	identity_put(w, &l->identity);
 	json_close_object(w);
@@ -199,19 +192,16 @@ lock_text(const struct lock *l, struct buf *out, struct err *e)
 	json_open_object(&w);
 	json_put_key(&w, "time");
 	json_put_text(&w, when, len);
-	json_put_key(&w, "exclusive");
-	json_put_bool(&w, l->args.exclusive);
-	put_name(&w, "hostname", host);
-	put_name(&w, "username", user);
+	json_member_bool(&w, "exclusive", l->args.exclusive);
+	json_member_str(&w, "hostname", host);
+	json_member_str(&w, "username", user);
 	json_put_key(&w, "pid");
 	json_put_i64(&w, os->pid(os));
 	if (ids.uid != 0) {
-		json_put_key(&w, "uid");
-		json_put_u64(&w, ids.uid);
+		json_member_u64(&w, "uid", ids.uid);
 	}
 	if (ids.gid != 0) {
-		json_put_key(&w, "gid");
-		json_put_u64(&w, ids.gid);
+		json_member_u64(&w, "gid", ids.gid);
 	}
 	put_own(&w, l);
 	json_close_object(&w);

@@ -17,16 +17,6 @@
 /* ---- writing ---- */
 
 static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-	size_t len = instant_format(t, text);
-
-	json_put_key(w, key);
-	json_put_text(w, text, len);
-}
-
-static void
 put_texts(struct json_out *w, const char *key, const struct slice *v, size_t n)
 {
 	json_put_key(w, key);
@@ -46,38 +36,24 @@ put_text(struct json_out *w, const char *key, struct slice s)
 }
 
 static void
-put_number(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_id(struct json_out *w, const char *key, const struct id *id)
-{
-	json_put_key(w, key);
-	json_put_id(w, id);
-}
-
-static void
 put_summary(struct json_out *w, const struct snapshot_summary *s)
 {
 	json_put_key(w, "summary");
 	json_open_object(w);
-	put_time(w, "backup_start", s->backup_start);
-	put_time(w, "backup_end", s->backup_end);
-	put_number(w, "files_new", s->files_new);
-	put_number(w, "files_changed", s->files_changed);
-	put_number(w, "files_unmodified", s->files_unmodified);
-	put_number(w, "dirs_new", s->dirs_new);
-	put_number(w, "dirs_changed", s->dirs_changed);
-	put_number(w, "dirs_unmodified", s->dirs_unmodified);
-	put_number(w, "data_blobs", s->data_blobs);
-	put_number(w, "tree_blobs", s->tree_blobs);
-	put_number(w, "data_added", s->data_added);
-	put_number(w, "data_added_packed", s->data_added_packed);
-	put_number(w, "total_files_processed", s->total_files_processed);
-	put_number(w, "total_bytes_processed", s->total_bytes_processed);
+	json_member_time(w, "backup_start", s->backup_start);
+	json_member_time(w, "backup_end", s->backup_end);
+	json_member_u64(w, "files_new", s->files_new);
+	json_member_u64(w, "files_changed", s->files_changed);
+	json_member_u64(w, "files_unmodified", s->files_unmodified);
+	json_member_u64(w, "dirs_new", s->dirs_new);
+	json_member_u64(w, "dirs_changed", s->dirs_changed);
+	json_member_u64(w, "dirs_unmodified", s->dirs_unmodified);
+	json_member_u64(w, "data_blobs", s->data_blobs);
+	json_member_u64(w, "tree_blobs", s->tree_blobs);
+	json_member_u64(w, "data_added", s->data_added);
+	json_member_u64(w, "data_added_packed", s->data_added_packed);
+	json_member_u64(w, "total_files_processed", s->total_files_processed);
+	json_member_u64(w, "total_bytes_processed", s->total_bytes_processed);
 	json_close_object(w);
 }
 
@@ -87,9 +63,9 @@ put_owner(struct json_out *w, const struct snapshot *s)
 	put_text(w, "hostname", s->hostname);
 	put_text(w, "username", s->username);
 	if (s->uid != 0)
-		put_number(w, "uid", s->uid);
+		json_member_u64(w, "uid", s->uid);
 	if (s->gid != 0)
-		put_number(w, "gid", s->gid);
+		json_member_u64(w, "gid", s->gid);
 }
 
 enum ecode
@@ -102,10 +78,10 @@ snapshot_write(const struct snapshot *s, struct buf *out, struct err *e)
 			e, E_SNAPSHOT_FORMAT, 0, "a snapshot without a tree is never written");
 	json_begin(&w, out);
 	json_open_object(&w);
-	put_time(&w, "time", s->time);
+	json_member_time(&w, "time", s->time);
 	if (s->has_parent)
-		put_id(&w, "parent", &s->parent);
-	put_id(&w, "tree", &s->tree);
+		json_member_id(&w, "parent", &s->parent);
+	json_member_id(&w, "tree", &s->tree);
 	put_texts(&w, "paths", s->paths, s->path_count);
 	put_owner(&w, s);
 	if (s->exclude_count > 0)
@@ -113,7 +89,7 @@ snapshot_write(const struct snapshot *s, struct buf *out, struct err *e)
 	if (s->tag_count > 0)
 		put_texts(&w, "tags", s->tags, s->tag_count);
 	if (s->has_original)
-		put_id(&w, "original", &s->original);
+		json_member_id(&w, "original", &s->original);
 	put_text(&w, "program_version", s->program_version);
 	if (s->has_summary)
 		put_summary(&w, &s->summary);

@@ -273,12 +273,9 @@ write_config(const struct config *c, struct buf *out, struct err *e)
 	(void)snprintf(poly, sizeof(poly), "%" PRIx64, c->poly); /* 16 digits and NUL always fit */
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "version");
-	json_put_u64(&w, c->version);
-	json_put_key(&w, "id");
-	json_put_id(&w, &c->repo_id);
-	json_put_key(&w, "chunker_polynomial");
-	json_put_str(&w, poly);
+	json_member_u64(&w, "version", c->version);
+	json_member_id(&w, "id", &c->repo_id);
+	json_member_str(&w, "chunker_polynomial", poly);
 	json_close_object(&w);
 	return json_done(&w, e);
 }

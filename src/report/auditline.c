@@ -48,13 +48,6 @@ put(struct json_out *w, const char *key, const char *text)
 }
 
 static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
 put_who(struct json_out *w, const struct os *os)
 {
 	char user[NAME_TEXT_BYTES] = "", host[NAME_TEXT_BYTES] = "", time[INSTANT_TEXT_MAX];
@@ -68,7 +61,7 @@ put_who(struct json_out *w, const struct os *os)
 	(void)instant_format(os->wall(os), time);
 	put(w, "time", time);
 	put(w, "user", user);
-	put_count(w, "uid", ids.uid);
+	json_member_u64(w, "uid", ids.uid);
 	put(w, "host", host);
 }
 
@@ -88,7 +81,7 @@ put_argv(struct json_out *w, const struct audit_entry *entry)
 		used += len + 1;
 	}
 	json_close_array(w);
-	put_count(w, "argv_left_out", entry->argc - n);
+	json_member_u64(w, "argv_left_out", entry->argc - n);
 }
 
 static void
@@ -98,8 +91,8 @@ put_outcome(struct json_out *w, const struct audit_entry *entry)
 	size_t n = entry->snapshot_count < TEXTS_MAX ? entry->snapshot_count : TEXTS_MAX;
 
 	put(w, "class", row == NULL ? "success" : eclass_name(row->class));
-	put_count(w, "exit", row == NULL ? 0 : (uint64_t)row->class);
-	put_count(w, "code", (uint64_t)entry->code);
+	json_member_u64(w, "exit", row == NULL ? 0 : (uint64_t)row->class);
+	json_member_u64(w, "code", (uint64_t)entry->code);
 	json_put_key(w, "snapshots");
 	json_open_array(w);
 	for (size_t i = 0; i < n; i++)
@@ -125,9 +118,8 @@ static void
 put_torn(struct json_out *w, const struct audit_line *what)
 {
 	put(w, "torn_file", what->torn_file);
-	put_count(w, "torn_bytes", what->torn_bytes);
-	json_put_key(w, "torn_sha256");
-	json_put_id(w, what->torn_digest);
+	json_member_u64(w, "torn_bytes", what->torn_bytes);
+	json_member_id(w, "torn_sha256", what->torn_digest);
 }
 
 enum ecode
@@ -141,9 +133,8 @@ audit_line_make(struct audit_log *g, const struct audit_line *what, struct buf *
 	json_begin(&w, out);
 	json_open_object(&w);
 	put(&w, "log", g->last.log);
-	put_count(&w, "seq", g->last.seq + 1);
-	json_put_key(&w, "prev");
-	json_put_id(&w, &g->last.digest);
+	json_member_u64(&w, "seq", g->last.seq + 1);
+	json_member_id(&w, "prev", &g->last.digest);
 	put(&w, "event", event_name(what->entry->event));
 	put_who(&w, g->os);
 	if (what->entry->event == AUDIT_TORN)

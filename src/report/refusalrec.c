@@ -59,18 +59,14 @@ refusal_json(struct json_out *w, const struct err *e, const char *run_id)
 	size_t n = steps_of(row->next, steps);
 
 	json_open_object(w);
-	json_put_key(w, "class");
-	json_put_str(w, eclass_name(row->class));
+	json_member_str(w, "class", eclass_name(row->class));
 	json_put_key(w, "exit");
 	json_put_i64(w, (int64_t)row->class);
-	json_put_key(w, "severity");
-	json_put_str(w, err_severity(row->code));
+	json_member_str(w, "severity", err_severity(row->code));
 	json_put_key(w, "code");
 	json_put_i64(w, (int64_t)row->code);
-	json_put_key(w, "what");
-	json_put_str(w, row->what);
-	json_put_key(w, "why");
-	json_put_str(w, e->detail);
+	json_member_str(w, "what", row->what);
+	json_member_str(w, "why", e->detail);
 	put_evidence(w, e, run_id);
 	json_put_key(w, "next_steps");
 	json_open_array(w);
@@ -80,7 +76,6 @@ refusal_json(struct json_out *w, const struct err *e, const char *run_id)
 		put_step(
 			w, &(struct step){ .text = { (const uint8_t *)e->next, strlen(e->next) } });
 	json_close_array(w);
-	json_put_key(w, "run_id");
-	json_put_str(w, run_id);
+	json_member_str(w, "run_id", run_id);
 	json_close_object(w);
 }

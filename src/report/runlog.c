@@ -167,12 +167,10 @@ tell_start(struct run *r)
 
 	json_begin(&w, &text);
 	json_open_object(&w);
-	json_put_key(&w, "mode");
-	json_put_str(&w, r->args.mode);
+	json_member_str(&w, "mode", r->args.mode);
 	json_put_key(&w, "pid");
 	json_put_i64(&w, r->os->pid(r->os));
-	json_put_key(&w, "version");
-	json_put_str(&w, r->args.version);
+	json_member_str(&w, "version", r->args.version);
 	json_close_object(&w);
 	if (json_done(&w, &e) == E_OK && buf_add_byte(&text, 0, &e) == E_OK)
 		run_event(r, "run_started", (const char *)text.p);
@@ -237,10 +235,8 @@ journal_line(
 	json_put_key(&w, "data");
 	json_put_raw(&w, data_json == NULL ? "{}" : data_json,
 		data_json == NULL ? 2 : strlen(data_json));
-	json_put_key(&w, "event");
-	json_put_str(&w, event);
-	json_put_key(&w, "ts");
-	json_put_str(&w, ts);
+	json_member_str(&w, "event", event);
+	json_member_str(&w, "ts", ts);
 	json_close_object(&w);
 	rc = json_done(&w, e);
 	return rc == E_OK ? buf_add_byte(line, '\n', e) : rc;
@@ -287,18 +283,13 @@ item_line(enum run_list list, const struct problem *p, struct buf *line, struct 
 
 	json_begin(&w, line);
 	json_open_object(&w);
-	json_put_key(&w, "path");
-	json_put_str(&w, p->path);
-	json_put_key(&w, "status");
-	json_put_str(&w, item_status(list));
-	json_put_key(&w, "error_type");
-	json_put_str(&w, p->code == E_OK ? NULL : type);
+	json_member_str(&w, "path", p->path);
+	json_member_str(&w, "status", item_status(list));
+	json_member_str(&w, "error_type", p->code == E_OK ? NULL : type);
 	json_put_key(&w, "error_code");
 	json_put_i64(&w, (int64_t)p->code);
-	json_put_key(&w, "error_message");
-	json_put_str(&w, p->why);
-	json_put_key(&w, "can_retry");
-	json_put_bool(&w, p->can_retry);
+	json_member_str(&w, "error_message", p->why);
+	json_member_bool(&w, "can_retry", p->can_retry);
 	json_close_object(&w);
 	return json_done(&w, e);
 }

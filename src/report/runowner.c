@@ -23,13 +23,6 @@
 	(4U << 20)     /* argv: ARG_MAX is 2 MiB; escaped it may not fit, then it is left out */
 #define ARG_TEXT_MIN 3 /* `"",`: no argument takes less of the record */
 
-static void
-put(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
 static enum ecode
 owner_text(const struct run *r, bool locked, bool with_argv, struct buf *out, struct err *e)
 {
@@ -42,16 +35,15 @@ owner_text(const struct run *r, bool locked, bool with_argv, struct buf *out, st
 		return rc;
 	json_begin(&w, out);
 	json_open_object(&w);
-	put(&w, "run_id", r->id);
-	put(&w, "mode", r->args.mode);
+	json_member_str(&w, "run_id", r->id);
+	json_member_str(&w, "mode", r->args.mode);
 	json_put_key(&w, "identity");
 	identity_put(&w, &self);
-	json_put_key(&w, "locked");
-	json_put_bool(&w, locked);
-	put(&w, "cwd", r->os->cwd(r->os, cwd, sizeof(cwd)) < 0 ? NULL : cwd);
-	put(&w, "vault", r->args.vault);
-	put(&w, "source", r->args.source);
-	put(&w, "target", r->args.target);
+	json_member_bool(&w, "locked", locked);
+	json_member_str(&w, "cwd", r->os->cwd(r->os, cwd, sizeof(cwd)) < 0 ? NULL : cwd);
+	json_member_str(&w, "vault", r->args.vault);
+	json_member_str(&w, "source", r->args.source);
+	json_member_str(&w, "target", r->args.target);
 	json_put_key(&w, "argv");
 	json_open_array(&w);
 	for (size_t i = 0; with_argv && i < r->args.argc; i++)

@@ -14,29 +14,6 @@
 #define ARTIFACT_BYTES  64
 
 static void
-put(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
-put_time(struct json_out *w, const char *key, struct instant t)
-{
-	char text[INSTANT_TEXT_MAX];
-
-	(void)instant_format(t, text);
-	put(w, key, text);
-}
-
-static void
 put_texts(struct json_out *w, const char *key, const char *const *v, size_t n)
 {
 	json_put_key(w, key);
@@ -52,7 +29,7 @@ put_command(struct json_out *w, const struct run *r)
 	json_put_key(w, "command");
 	json_open_object(w);
 	put_texts(w, "argv", r->args.argv, r->args.argc);
-	put(w, "version", r->args.version);
+	json_member_str(w, "version", r->args.version);
 	json_close_object(w);
 }
 
@@ -61,8 +38,8 @@ put_paths(struct json_out *w, const struct run_result *result)
 {
 	json_put_key(w, "paths");
 	json_open_object(w);
-	put(w, "source", result->source);
-	put(w, "target", result->target);
+	json_member_str(w, "source", result->source);
+	json_member_str(w, "target", result->target);
 	json_close_object(w);
 }
 
@@ -71,15 +48,15 @@ put_counts(struct json_out *w, const struct run_counts *c)
 {
 	json_put_key(w, "counts");
 	json_open_object(w);
-	put_count(w, "scannedFiles", c->scanned_files);
-	put_count(w, "selectedFiles", c->selected_files);
-	put_count(w, "uploadedFiles", c->uploaded_files);
-	put_count(w, "downloadedFiles", c->downloaded_files);
-	put_count(w, "failedFiles", c->failed_files);
-	put_count(w, "verifiedFiles", c->verified_files);
-	put_count(w, "verifyFailedFiles", c->verify_failed_files);
-	put_count(w, "deletedRemoteFiles", c->deleted_remote_files);
-	put_count(w, "retriedOperations", c->retried_operations);
+	json_member_u64(w, "scannedFiles", c->scanned_files);
+	json_member_u64(w, "selectedFiles", c->selected_files);
+	json_member_u64(w, "uploadedFiles", c->uploaded_files);
+	json_member_u64(w, "downloadedFiles", c->downloaded_files);
+	json_member_u64(w, "failedFiles", c->failed_files);
+	json_member_u64(w, "verifiedFiles", c->verified_files);
+	json_member_u64(w, "verifyFailedFiles", c->verify_failed_files);
+	json_member_u64(w, "deletedRemoteFiles", c->deleted_remote_files);
+	json_member_u64(w, "retriedOperations", c->retried_operations);
 	json_close_object(w);
 }
 
@@ -92,14 +69,15 @@ put_artifacts(struct json_out *w, const struct run *r, const struct run_result *
 	json_open_object(w);
 	(void)snprintf(name, sizeof(name), "snapshots/%s",
 		result->snapshot_id == NULL ? "" : result->snapshot_id);
-	put(w, "manifestPath", result->snapshot_id == NULL ? NULL : name); /* inside the vault */
-	put(w, "logPath", RUN_JOURNAL_NAME);
-	put(w, "reportPath", RUN_REPORT_NAME);
+	json_member_str(w, "manifestPath",
+		result->snapshot_id == NULL ? NULL : name); /* inside the vault */
+	json_member_str(w, "logPath", RUN_JOURNAL_NAME);
+	json_member_str(w, "reportPath", RUN_REPORT_NAME);
 	for (unsigned i = 0; i < RUN_LISTS; i++) {
 		if (r->roll[i].fd < 0)
 			continue;
 		(void)snprintf(name, sizeof(name), "%s.jsonl", run_list_name((enum run_list)i));
-		put(w, run_list_name((enum run_list)i), name);
+		json_member_str(w, run_list_name((enum run_list)i), name);
 	}
 	json_close_object(w);
 }
@@ -109,11 +87,11 @@ put_bytes(struct json_out *w, const struct run_result *result)
 {
 	json_put_key(w, "bytes");
 	json_open_object(w);
-	put_count(w, "read", result->bytes_read);
-	put_count(w, "added", result->bytes_added);
-	put_count(w, "stored", result->bytes_stored);
-	put_count(w, "sent", result->bytes_sent);
-	put_count(w, "received", result->bytes_received);
+	json_member_u64(w, "read", result->bytes_read);
+	json_member_u64(w, "added", result->bytes_added);
+	json_member_u64(w, "stored", result->bytes_stored);
+	json_member_u64(w, "sent", result->bytes_sent);
+	json_member_u64(w, "received", result->bytes_received);
 	json_close_object(w);
 }
 
@@ -131,7 +109,7 @@ put_lists(struct json_out *w, const struct run *r)
 	json_put_key(w, "list_totals");
 	json_open_object(w);
 	for (unsigned i = 0; i < RUN_LISTS; i++)
-		put_count(w, run_list_name((enum run_list)i), r->roll[i].total);
+		json_member_u64(w, run_list_name((enum run_list)i), r->roll[i].total);
 	json_close_object(w);
 }
 
@@ -172,13 +150,13 @@ put_head(struct json_out *w, const struct run *r, const struct run_result *resul
 {
 	uint64_t spent_ns = r->os->monotonic_ns(r->os) - r->started_ns;
 
-	put(w, "schemaVersion", SCHEMA_VERSION);
-	put(w, "runId", r->id);
-	put(w, "mode", r->args.mode);
-	put(w, "status", result->status);
-	put_time(w, "startedAt", r->started);
-	put_time(w, "finishedAt", r->os->wall(r->os));
-	put_count(w, "durationMs", spent_ns / 1000000);
+	json_member_str(w, "schemaVersion", SCHEMA_VERSION);
+	json_member_str(w, "runId", r->id);
+	json_member_str(w, "mode", r->args.mode);
+	json_member_str(w, "status", result->status);
+	json_member_time(w, "startedAt", r->started);
+	json_member_time(w, "finishedAt", r->os->wall(r->os));
+	json_member_u64(w, "durationMs", spent_ns / 1000000);
 	put_command(w, r);
 	put_paths(w, result);
 	put_counts(w, &result->counts);
@@ -193,10 +171,9 @@ put_audit(struct json_out *w, const struct audit_mark *mark)
 		return;
 	}
 	json_open_object(w);
-	put(w, "log", mark->log);
-	put_count(w, "seq", mark->seq);
-	json_put_key(w, "digest");
-	json_put_id(w, &mark->digest);
+	json_member_str(w, "log", mark->log);
+	json_member_u64(w, "seq", mark->seq);
+	json_member_id(w, "digest", &mark->digest);
 	json_close_object(w);
 }
 
@@ -207,10 +184,10 @@ put_outcome(struct json_out *w, const struct run *r, const struct run_result *re
 
 	json_put_key(w, "exitCode");
 	json_put_i64(w, row == NULL ? 0 : (int64_t)row->class);
-	put(w, "failureCode", row == NULL ? "none" : eclass_name(row->class));
-	put(w, "snapshotId", result->snapshot_id);
-	put(w, "vault", r->args.vault);
-	put(w, "repositoryId", result->repo_id);
+	json_member_str(w, "failureCode", row == NULL ? "none" : eclass_name(row->class));
+	json_member_str(w, "snapshotId", result->snapshot_id);
+	json_member_str(w, "vault", r->args.vault);
+	json_member_str(w, "repositoryId", result->repo_id);
 	put_audit(w, result->audit);
 	json_put_key(w, "refusal");
 	if (row == NULL)
@@ -236,10 +213,10 @@ run_record(struct run *r, const struct run_result *result, struct buf *out, stru
 	put_texts(&w, "safety_measures", result->safety_measures, result->safety_count);
 	json_put_key(&w, "retries");
 	json_open_object(&w);
-	put_count(&w, "store", result->counts.retried_operations);
+	json_member_u64(&w, "store", result->counts.retried_operations);
 	json_close_object(&w);
 	put_bytes(&w, result);
-	put_count(&w, "peak_rss_bytes", peak_rss_bytes(r->os));
+	json_member_u64(&w, "peak_rss_bytes", peak_rss_bytes(r->os));
 	json_close_object(&w);
 	rc = json_done(&w, e);
 	(void)pthread_mutex_unlock(&r->lock);
