@@ -330,13 +330,16 @@ restore_records_check(struct restore *r, struct err *e)
 	char rel[sizeof(ARTIFACTS_DIR) + NAME_BYTES_MAX + 1];
 	struct os_meta m;
 	enum ecode rc;
+	int got;
 
 	for (size_t i = 0; i < r->root->count; i++)
 		if (strcmp(r->root->items[i].name, ARTIFACTS_DIR) == 0)
 			return E_OK; /* the snapshot's own: judged like the rest of the tree */
-	if (r->s->os->stat(r->s->os, r->dest.root_fd, ARTIFACTS_DIR, AT_SYMLINK_NOFOLLOW, &m) ==
-		-ENOENT)
+	got = r->s->os->stat(r->s->os, r->dest.root_fd, ARTIFACTS_DIR, AT_SYMLINK_NOFOLLOW, &m);
+	if (got == -ENOENT)
 		return E_OK;
+	if (got < 0)
+		return io_refusal(e, E_STAGE_IO, got, "stat", ARTIFACTS_DIR);
 	if (!S_ISDIR(m.mode))
 		return foreign_record(r, "it is no directory", e);
 	rc = check_records_dir(r, &a, ARTIFACTS_DIR, NULL, &runs, e);
@@ -452,10 +455,14 @@ restore_resume_tell(struct restore *r, struct err *e)
 			  : r->args->resume != NULL ? r->args->resume
 						    : NULL;
 
-	if (run == NULL || r->out->promoted || e->code == E_RESUME_STAGE ||
-		e->code == E_RESUME_BUSY)
+	if (r->out->promoted || e->code == E_RESUME_STAGE || e->code == E_RESUME_BUSY)
 		return;
-	if (r->args->fallback_dir != NULL) /* the run's record says where its stage is */
+	if (run == NULL && e->code == E_STAGE_IO)
+		err_next(e,
+			"Then run the same command again; a stage that is named here is not in its way.");
+	else if (run == NULL)
+		return;
+	else if (r->args->fallback_dir != NULL) /* the run's record says where its stage is */
 		err_next(e, "Then continue with: holdfast restore --resume %s", run);
 	else
 		err_next(e, "Then continue with: holdfast restore --resume %s --target '%s'", run,

@@ -838,6 +838,52 @@ test_a_merge_keeps_what_is_no_copy(void **state)
 	expect_equal(merged, f.dest);
 }
 
+static int
+stat_no_records(const struct os *os, int dir, const char *path, int flags, struct os_meta *out)
+{
+	(void)os;
+	if (strcmp(path, ".holdfast_restore") == 0)
+		return -EIO;
+	return os_posix()->stat(os_posix(), dir, path, flags, out);
+}
+
+/* Are there records of an earlier run?  Who cannot tell does not go on. */
+static void
+test_records_that_cannot_be_looked_at(void **state)
+{
+	struct os odd = *os_posix();
+
+	(void)state;
+	leave_stage(&f);
+	odd.stat = stat_no_records;
+	f.os = &odd;
+	expect_rc(&f, go_on(&f, FIRST, SECOND, NULL, NULL), E_STAGE_IO);
+	assert_int_equal(f.e.sys, EIO);
+	assert_true(told_next(&f.e, SECOND));
+	assert_false(exists(f.dest));
+	f.os = os_posix();
+	expect_rc(&f, go_on(&f, SECOND, THIRD, NULL, NULL), E_OK);
+	expect_equal(reference, f.dest);
+}
+
+/* A stage without a plan is no continuation, and in nobody's way. */
+static void
+test_what_cannot_go_on_says_to_begin_again(void **state)
+{
+	static const struct fault_plan none = { 0 }, full = {
+		.error = EIO, .forever = true, .nth = 1, .slots = SLOT_BIT(SLOT_PWRITE)
+	};
+
+	(void)state;
+	f.args.resumable = false;
+	expect_rc(&f, run(&full, -1), E_STAGE_IO);
+	assert_non_null(strstr(f.e.next, "run the same command again"));
+	assert_null(strstr(f.e.next, "--resume"));
+	f.args.run_id = SECOND;
+	expect_rc(&f, run(&none, -1), E_OK);
+	expect_equal(reference, f.dest);
+}
+
 /* ---- who may ---- */
 
 static void
@@ -1176,6 +1222,8 @@ main(void)
 		cmocka_unit_test_setup(test_the_run_records_its_plan, each),
 		cmocka_unit_test_setup(test_the_previous_tree_is_never_built_upon, each),
 		cmocka_unit_test_setup(test_a_merge_keeps_what_is_no_copy, each),
+		cmocka_unit_test_setup(test_records_that_cannot_be_looked_at, each),
+		cmocka_unit_test_setup(test_what_cannot_go_on_says_to_begin_again, each),
 		cmocka_unit_test_setup(test_one_at_a_time, each),
 		cmocka_unit_test_setup(test_a_living_restore_holds_its_stage, each),
 		cmocka_unit_test_setup(test_a_destination_in_use_waits, each),
