@@ -246,6 +246,7 @@ struct copying {
 	struct safety_entry *entry;
 	const char *name; /* last component of entry->rel */
 	int from, to;     /* directories that hold the two */
+	int unread;       /* errno of an attribute; 0: all were read */
 };
 
 static void
@@ -332,11 +333,25 @@ described(const struct safety_entry *entry)
 		.fresh = true };
 }
 
+static void
+xattr_unread(void *arg, const char *name, int sys)
+{
+	struct copying *c = arg;
+
+	(void)name;
+	c->unread = sys;
+}
+
+/* All of them: what the copy has not, no undo brings back. */
 static enum ecode
 read_xattrs(struct copying *c, int fd, struct err *e)
 {
-	return meta_xattrs_read(c->s->os, fd >= 0 ? fd : c->from, fd >= 0 ? NULL : c->name,
-		&c->s->arena, &c->entry->xattrs, NULL, NULL, e);
+	enum ecode rc = meta_xattrs_read(c->s->os, fd >= 0 ? fd : c->from, fd >= 0 ? NULL : c->name,
+		&c->s->arena, &c->entry->xattrs, xattr_unread, c, e);
+
+	if (rc == E_OK && c->unread != 0)
+		rc = io_refusal(e, E_IO_READ, -c->unread, "getxattr", c->entry->rel);
+	return rc;
 }
 
 static enum ecode

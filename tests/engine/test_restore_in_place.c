@@ -240,6 +240,8 @@ expect_whole_set(const char *set)
 
 #define PATHS_NEW 8
 
+static enum ecode run(struct fault_plan plan);
+
 /* ---- the ordinary course ---- */
 
 /* Every run has a name of its own, as in life: what an earlier one left is not in its way. */
@@ -384,6 +386,32 @@ test_X_19_a_failed_safety_copy_stops_everything(void **state)
 	expect_rc(&f, restore_again(), E_SAFETY_COPY);
 	assert_int_equal(before, tree_digest(live));
 	assert_int_equal(unlink(sets), 0);
+}
+
+/* what the copy lacks, no undo brings back. */
+static void
+test_X_19_an_attribute_that_cannot_be_read_stops_everything(void **state)
+{
+	struct fault_plan plan = { .error = EIO, .slots = SLOT_BIT(SLOT_GETXATTR) };
+	unsigned long told = 0;
+	char path[700], value[8];
+	enum ecode rc;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/parts", live);
+	for (plan.nth = 1;; plan.nth++) {
+		make_old();
+		assert_int_equal(setxattr(path, "user.mine", "mine", 4, 0), 0);
+		rc = run(plan);
+		if (faults.fired == 0)
+			break;
+		told += rc == E_SAFETY_COPY;
+		if (rc !=
+			E_OK) /* else it was read to compare, and the plan shows it as differing */
+			assert_int_equal(getxattr(path, "user.mine", value, sizeof(value)), 4);
+	}
+	expect_rc(&f, rc, E_OK);
+	assert_true(plan.nth > 1 && told > 0);
 }
 
 /* outside home nothing is flattened to its base name; names of ours do not collide. */
@@ -742,6 +770,7 @@ main(void)
 		cmocka_unit_test(test_live_and_keep_both),
 		cmocka_unit_test(test_no_such_directory),
 		cmocka_unit_test(test_X_19_a_failed_safety_copy_stops_everything),
+		cmocka_unit_test(test_X_19_an_attribute_that_cannot_be_read_stops_everything),
 		cmocka_unit_test(test_X_19_no_two_files_share_a_copy),
 		cmocka_unit_test(test_a_set_cannot_hold_itself),
 		cmocka_unit_test(test_undo_brings_back_bytes_and_modes),
