@@ -329,18 +329,21 @@ judge_counts(struct drill *d, const struct restore_result *restored)
 {
 	const struct match_counts *c = &d->out->counts;
 	uint64_t bad = c->status[MATCH_MISSING] + c->status[MATCH_SIZE] + c->status[MATCH_HASH] +
-		       c->status[MATCH_ERROR] + c->status[MATCH_EXTRA];
+		       c->status[MATCH_EXTRA];
 	uint64_t metadata = c->status[MATCH_METADATA];
 
 	if (bad > 0 || (metadata > 0 && restored->metadata_problems == 0))
 		judge(d, DRILL_FAIL, "%" PRIu64 " paths are not as in the snapshot",
 			bad + metadata);
-	if (d->args->kind == DRILL_FULL &&
+	if (d->args->kind == DRILL_FULL && c->status[MATCH_ERROR] == 0 &&
 		(restored->files != c->files || restored->others != c->others ||
 			restored->dirs != c->dirs || restored->bytes != c->bytes))
 		judge(d, DRILL_FAIL,
 			"restored were %" PRIu64 " files, and the snapshot has %" PRIu64,
 			restored->files, c->files);
+	if (c->status[MATCH_ERROR] > 0) /* what was not seen says nothing about the snapshot */
+		judge(d, DRILL_UNKNOWN, "%" PRIu64 " paths could not be read to be compared",
+			c->status[MATCH_ERROR]);
 	if (metadata > 0)
 		judge(d, DRILL_UNKNOWN, "%" PRIu64 " attributes could not be applied at this place",
 			metadata);

@@ -67,6 +67,7 @@ struct level {
 	size_t path_len; /* bytes of "/a/b"; 0: the root */
 	int fd;          /* -1: not held now, or not there */
 	bool there;
+	bool unread; /* it is there, but from here on cannot be looked at: nothing of it is called missing */
 };
 struct matching {
 	struct session *s;
@@ -192,18 +193,27 @@ is_labelled_by_system(struct slice name)
 	return name.len >= 9 && memcmp(name.p, "security.", 9) == 0;
 }
 
+static void
+xattr_skipped(void *arg, const char *name, int sys)
+{
+	struct match_record *r = arg;
+
+	(void)name, (void)sys;
+	flaw(r, MATCH_ERROR, "an attribute cannot be read");
+}
+
 static enum ecode
 compare_xattrs(struct matching *m, struct match_record *r, const char *name, struct err *e)
 {
 	struct meta_xattrs there = { .n = 0 };
 	struct err why = { .code = E_OK };
 	enum ecode rc = meta_xattrs_read(
-		m->s->os, m->top->fd, name, &m->top->arena, &there, NULL, NULL, &why);
+		m->s->os, m->top->fd, name, &m->top->arena, &there, xattr_skipped, r, &why);
 
 	if (rc == E_NOMEM || rc == E_LIMIT)
 		return err_set(e, rc, why.sys, "%s", why.detail);
 	if (rc != E_OK)
-		flaw(r, MATCH_METADATA, "its attributes cannot be read");
+		flaw(r, MATCH_ERROR, "its attributes cannot be read");
 	for (size_t i = 0; r->why == NULL && i < r->node->xattr_count; i++)
 		if (!same_xattr(&there, &r->node->xattrs[i]))
 			flaw(r, MATCH_METADATA, "an attribute is not that of the snapshot");
@@ -394,11 +404,26 @@ list_level(struct matching *m, struct level *l, struct err *e)
 			  : rc;
 }
 
+/* What cannot be looked at is a finding; only of the directory that was named it is a refusal. */
+static enum ecode
+judge_level(struct level *l, enum ecode rc, const struct err *why, struct err *e)
+{
+	bool descriptors = why->sys == EMFILE || why->sys == ENFILE;
+
+	if (rc == E_OK || (l->up != NULL && !is_fatal(rc) && !descriptors)) {
+		l->unread |= rc != E_OK;
+		return E_OK;
+	}
+	*e = *why;
+	return rc;
+}
+
 /* m->path holds the directory's. */
 static enum ecode
-level_push(struct matching *m, bool there, struct err *e)
+level_push(struct matching *m, bool there, bool unread, struct err *e)
 {
 	struct level *l = malloc(sizeof(*l));
+	struct err why = { .code = E_OK };
 	enum ecode rc;
 
 	if (l == NULL)
@@ -407,14 +432,17 @@ level_push(struct matching *m, bool there, struct err *e)
 		.arena = arena_limit(LEVEL_ARENA_BYTES),
 		.path_len = m->path.len,
 		.fd = -1,
-		.there = there };
+		.there = there,
+		.unread = unread };
 	if (m->top != NULL)
 		io_close(m->s->os, &m->top->fd);
 	m->top = l;
-	if (m->place == NULL || !there)
+	if (m->place == NULL || !there || unread)
 		return E_OK;
-	rc = hold_fd(m, l, e);
-	return rc == E_OK ? list_level(m, l, e) : rc;
+	rc = hold_fd(m, l, &why);
+	if (rc == E_OK)
+		rc = list_level(m, l, &why);
+	return judge_level(l, rc, &why, e);
 }
 
 static enum ecode
@@ -491,6 +519,10 @@ look(struct matching *m, struct match_record *r, const struct walk_entry *entry,
 	}
 	if (m->vault != NULL)
 		return r->node->type == NODE_FILE ? match_vault_file(m->vault, r, e) : E_OK;
+	if (m->top->unread) {
+		flaw(r, MATCH_ERROR, "its directory cannot be read");
+		return E_OK;
+	}
 	if (entry != NULL)
 		return compare_entry(m, r, entry, e);
 	if (device && !m->args->privileged)
@@ -500,12 +532,30 @@ look(struct matching *m, struct match_record *r, const struct walk_entry *entry,
 	return E_OK;
 }
 
+/* What is in it, and what is at the same place here. */
+static enum ecode
+descend_into(struct matching *m, const struct inspect_item *item, struct match_record *r,
+	const struct walk_entry *entry, struct err *e)
+{
+	bool there =
+		entry != NULL && entry->have_meta && node_type_fits(NODE_DIR, entry->meta.mode);
+	bool unread = m->top->unread || (entry != NULL && !entry->have_meta);
+	enum ecode rc;
+
+	m->path.len = 0;
+	rc = buf_add(&m->path, item->path, strlen(item->path), e);
+	if (rc == E_OK)
+		rc = level_push(m, there, unread, e);
+	if (rc == E_OK && m->top->unread && r->why == NULL)
+		flaw(r, MATCH_ERROR, "it cannot be read");
+	return rc;
+}
+
 static enum ecode
 enter(struct matching *m, const struct inspect_item *item, struct match_record *r,
 	const struct walk_entry *entry, bool *descend, struct err *e)
 {
 	struct err why = { .code = E_OK };
-	size_t len = strlen(item->path);
 	bool whole = false;
 	enum ecode rc = E_OK;
 
@@ -516,25 +566,23 @@ enter(struct matching *m, const struct inspect_item *item, struct match_record *
 	if (rc == E_OK && item->node->has_subtree && !whole)
 		flaw(r, MATCH_ERROR, why.detail);
 	*descend = whole;
-	if (rc == E_OK)
-		rc = tell(m, r, e);
-	m->path.len = 0;
-	if (rc == E_OK)
-		rc = buf_add(&m->path, item->path, len, e);
-	if (rc != E_OK || !whole)
-		return rc;
-	return level_push(m,
-		entry != NULL && entry->have_meta && node_type_fits(NODE_DIR, entry->meta.mode), e);
+	if (rc == E_OK && whole)
+		rc = descend_into(m, item, r, entry, e);
+	return rc == E_OK ? tell(m, r, e) : rc;
 }
 
 static enum ecode
 go_up(struct matching *m, size_t parent_len, struct err *e)
 {
+	struct err why = { .code = E_OK };
 	enum ecode rc = E_OK;
 
 	while (rc == E_OK && m->top->path_len > parent_len)
 		rc = level_pop(m, e);
-	return rc == E_OK ? hold_fd(m, m->top, e) : rc;
+	if (rc != E_OK || m->top->unread)
+		return rc;
+	rc = hold_fd(m, m->top, &why);
+	return judge_level(m->top, rc, &why, e);
 }
 
 static bool
@@ -597,7 +645,7 @@ begin(struct matching *m, struct err *e)
 		rc = place_look(s->os, m->args->dir, &m->place, e);
 	else if (rc == E_OK)
 		rc = match_vault_open(s, m->args->level, &m->vault, e);
-	return rc == E_OK ? level_push(m, true, e) : rc;
+	return rc == E_OK ? level_push(m, true, false, e) : rc;
 }
 
 static enum ecode

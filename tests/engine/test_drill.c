@@ -1,6 +1,6 @@
 /*
  * Drills (DV-30, DV-31, DV-32, appendix E 13): what passes, what fails, what proves nothing, what is recorded, and that every
- * kernel call may be refused.  Also `verify`: each refusal of it, and its reports under the same faults.
+ * kernel call may be refused.  Also each refusal of `verify`.  Further faults, of the store too: test_verify_faults.c.
  */
 #include "support/restore_fix.h"
 
