@@ -59,15 +59,15 @@ take_safety(struct cli *cli, struct restore_words *w, struct err *e)
 	uint64_t keep = SAFETY_KEPT_DEFAULT;
 	enum ecode rc = E_OK;
 
-	if (w->args.kind != RESTORE_IN_PLACE)
+	if (w->args.kind == RESTORE_EMPTY)
 		return E_OK;
 	w->args.home = cli->set.home;
 	w->args.state_dir = cli->set.state_dir;
 	if (most != NULL)
 		rc = number_from_person(
 			"--max-restore-backups", most, 1, SAFETY_KEPT_MAX, &keep, e);
-	w->args.max_safety_sets = (unsigned)keep;
-	if (rc != E_OK)
+	w->args.max_backups = (unsigned)keep;
+	if (rc != E_OK || w->args.kind == RESTORE_SWAP)
 		return rc;
 	if (flag_given(o, FLAG_NO_PRE_RESTORE_BACKUP)) {
 		if (flag_given(o, FLAG_YES_WITHOUT_SAFETY_COPY))
@@ -131,8 +131,10 @@ take_words(struct cli *cli, struct restore_words *w, struct err *e)
 		w->args.kind = RESTORE_IN_PLACE;
 	else if (o->arg_count == 2 && strcmp(o->args[0], "apply") == 0)
 		return take_plan(cli, w, e);
-	else if (flag_given(o, FLAG_RESUME))
-		return take_resume(cli, &w->approval, &w->args, e);
+	else if (flag_given(o, FLAG_RESUME)) {
+		rc = take_resume(cli, &w->approval, &w->args, e);
+		return rc == E_OK ? take_safety(cli, w, e) : rc;
+	}
 	if (o->arg_count > 1)
 		return err_set(e, E_USAGE, 0, "%s takes one snapshot; \"%s\" is too much",
 			command_row(o->command)->name, o->args[1]);
@@ -184,6 +186,18 @@ put(struct json_out *w, const char *key, uint64_t v)
 	json_put_u64(w, v);
 }
 
+static void
+put_retired(struct json_out *w, const struct restore_args *args, const struct restore_result *r)
+{
+	if (r->retired_count == 0)
+		return;
+	json_put_key(w, only_planned(args) ? "would_remove" : "removed");
+	json_open_array(w);
+	for (size_t i = 0; i < r->retired_count; i++)
+		json_put_str(w, r->retired[i]);
+	json_close_array(w);
+}
+
 static enum ecode
 tell_json(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
 	uint64_t spent_s, struct err *e)
@@ -220,6 +234,7 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 		json_put_key(&w, "previous_tree");
 		json_put_str(&w, r->previous);
 	}
+	put_retired(&w, args, r);
 	if (args->kind == RESTORE_IN_PLACE && !only_planned(args)) {
 		json_put_key(&w, "paths_put");
 		json_put_u64(&w, r->put_paths);
@@ -278,6 +293,10 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 
 	if (cli->screen.quiet)
 		return;
+	for (size_t i = 0; i < r->retired_count; i++)
+		screen_out(&cli->screen, "%s by retention: %s",
+			only_planned(args) ? "would be removed" : "removed",
+			cli_shown(cli, r->retired[i], strlen(r->retired[i])));
 	if (only_planned(args)) {
 		screen_out(&cli->screen,
 			"dry run: %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64

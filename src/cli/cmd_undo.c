@@ -325,7 +325,11 @@ put_tree_back(struct cli *cli, struct undo_previous_args *args, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	args->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	args->state_dir = cli->set.state_dir;
 	rc = undo_previous_run(cli->os, args, &cli->arena, &r, e);
+	if (r.done && r.unproven)
+		job_warn(&job,
+			"the tree that was there will stay until you remove it: no record of it could be written");
 	rc = job_end(&job, &none, rc, e);
 	return rc == E_OK ? tell_tree(cli, &r, e) : rc;
 }

@@ -35,7 +35,19 @@ is_warning(const char *event)
 {
 	return strcmp(event, SESSION_NOTE_STALE_LOCK) == 0 ||
 	       strcmp(event, SESSION_NOTE_STALE_STAYS) == 0 ||
-	       strcmp(event, RESTORE_NOTE_LEFT) == 0 || strcmp(event, DRILL_NOTE_LEFT) == 0;
+	       strcmp(event, RESTORE_NOTE_LEFT) == 0 || strcmp(event, RESTORE_NOTE_STAYS) == 0 ||
+	       strcmp(event, DRILL_NOTE_LEFT) == 0;
+}
+
+/* For the report alone: the command tells it in its own words. */
+static const char *
+recorded_as(struct job *j, const char *event, const char *text)
+{
+	if (strcmp(event, RESTORE_NOTE_GONE) == 0)
+		return cli_text(j->cli, "removed by retention: %s", text);
+	if (strcmp(event, RESTORE_NOTE_GOES) == 0)
+		return cli_text(j->cli, "would be removed by retention: %s", text);
+	return strcmp(event, RESTORE_NOTE_KEPT) == 0 ? cli_text(j->cli, "%s", text) : NULL;
 }
 
 static void
@@ -43,9 +55,12 @@ on_note(void *arg, const char *event, const char *text)
 {
 	autoclean(buf_done) struct buf data = buf_limit(EVENT_MAX_BYTES);
 	struct job *j = arg;
+	const char *record = recorded_as(j, event, text);
 	struct json_out w;
 	struct err e;
 
+	if (record != NULL)
+		job_record(j, record);
 	if (is_warning(event))
 		job_warn(j, text);
 	else if (j->cli->screen.verbose > 0 && !j->cli->screen.json && !j->cli->screen.quiet)

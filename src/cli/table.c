@@ -141,7 +141,7 @@ static const struct flag_row flag_rows[FLAGS] = {
 	[FLAG_YES_WITHOUT_SAFETY_COPY] = { "yes-without-safety-copy", 0, FLAG_SWITCH, NULL,
 		"the confirmation: what is overwritten cannot be brought back" },
 	[FLAG_MAX_RESTORE_BACKUPS] = { "max-restore-backups", 0, FLAG_ONE, "N",
-		"how many older safety sets stay, 1 to 50 (5)" },
+		"how many older safety sets, and previous trees of this target, stay: 1 to 50 (5)" },
 	[FLAG_UNDO_DRY_RUN] = { "dry-run", 'n', FLAG_SWITCH, NULL,
 		"say what would be put back, change nothing" },
 	[FLAG_RESUME] = { "resume", 0, FLAG_ONE, "RUN",
@@ -381,7 +381,9 @@ static const struct command_row
 			.more = "The whole new tree is written beside the target and compared with the snapshot; then the two\n"
 				"change places in one step. What was there stays whole, as .holdfast_restore_previous_NAME_RUN\n"
 				"beside the target. An absent target is restored as with restore.\n"
-				"With --tree merge or add-only the new tree is the snapshot and a copy of what stays.",
+				"With --tree merge or add-only the new tree is the snapshot and a copy of what stays.\n"
+				"Of the trees kept beside the target, those beyond --max-restore-backups go when the next\n"
+				"restore to it begins, if they can be proven to be its own.",
 			.examples = { { "A folder as it was", "holdfast restore-swap latest:/work --target ./work" }, { "See what would change; then: holdfast restore apply plan.json",
 															      "holdfast restore-swap latest:/work --target ./work --plan plan.json" } },
 			.flags = { FLAG_TARGET, FLAG_INCLUDE, FLAG_IINCLUDE, FLAG_INCLUDE_FILE,
@@ -394,8 +396,9 @@ static const struct command_row
 				FLAG_NO_TIMES, FLAG_NO_XATTRS, FLAG_NO_ACLS, FLAG_NO_HARDLINKS,
 				FLAG_NO_DEVICES, FLAG_NO_SETUID, FLAG_NO_SPARSE, FLAG_ALLOW_SETUID,
 				FLAG_OWNER, FLAG_MODE, FLAG_TIMES, FLAG_XATTRS, FLAG_ACLS,
-				FLAG_HARDLINKS, FLAG_DEVICES, FLAG_TREE, FLAG_ON_CONFLICT },
-			.flag_count = 45,
+				FLAG_HARDLINKS, FLAG_DEVICES, FLAG_MAX_RESTORE_BACKUPS, FLAG_TREE,
+				FLAG_ON_CONFLICT },
+			.flag_count = 46,
 			.min_args = 1,
 			.max_args = 1,
 			.exits = { CLASS_INTERNAL, CLASS_USAGE, CLASS_VAULT_MISSING, CLASS_BUSY,

@@ -535,9 +535,9 @@ work(struct restore *r, struct err *e)
 			r->args->resume);
 	if (rc != E_OK)
 		return rc;
-	if (r->args->dry_run || r->args->plan_file != NULL)
+	rc = restore_retain(r, e);
+	if (rc == E_OK && (r->args->dry_run || r->args->plan_file != NULL))
 		return rehearse(r, e);
-	rc = restore_in_place_begin(r, e);
 	if (rc == E_OK && r->unresolved == 0)
 		rc = restore_in_place_choose(r, e);
 	if (rc == E_OK)
@@ -669,6 +669,11 @@ restore_result_done(struct restore_result *r)
 	r->safety = NULL;
 	free((void *)(uintptr_t)r->artifacts);
 	r->artifacts = NULL;
+	for (size_t i = 0; i < r->retired_count; i++)
+		free((void *)(uintptr_t)r->retired[i]);
+	free(r->retired);
+	r->retired = NULL;
+	r->retired_count = 0;
 	free((void *)(uintptr_t)r->partial);
 	r->partial = NULL;
 	for (size_t i = 0; i < RESTORE_MISSING_TOLD; i++) {

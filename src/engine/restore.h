@@ -40,7 +40,13 @@ enum conflict_rule {
 const char *conflict_rule_text(enum conflict_rule rule); /* "keep-both" */
 bool conflict_rule_named(const char *name, enum conflict_rule *out);
 /* The event of a note: an earlier restore to this destination left something there that a person must look at. */
-#define RESTORE_NOTE_LEFT "restore_left_over"
+#define RESTORE_NOTE_LEFT  "restore_left_over"
+/* … something older of this destination stays, though retention would have removed it, and why. */
+#define RESTORE_NOTE_STAYS "retention_stays"
+/* … and what it removed, or in a dry run would remove: told in the report, too. */
+#define RESTORE_NOTE_GONE  "retention_removed"
+#define RESTORE_NOTE_GOES  "retention_would_remove"
+#define RESTORE_NOTE_KEPT  "retention_waits"
 /* A path of the snapshot that goes elsewhere below the destination; what is below it goes with it. */
 struct restore_move {
 	const char *from, *to;
@@ -92,10 +98,12 @@ struct restore_args {
 		*fallback_dir; /* when the snapshot has its own thing of that name; may be NULL */
 	/* RESTORE_IN_PLACE: where safety sets go; NULL: none is made (D-23).  home, state_dir may be NULL */
 	const char *safety_dir, *home, *state_dir;
-	const char *source;       /* told in the safety set's manifest; NULL: the snapshot's name */
-	unsigned max_safety_sets; /* older ones go before this restore begins; 0: all stay */
-	const char *plan_file;    /* write the plan here and stop (as dry_run); NULL: not asked */
-	const char *plan_digest;  /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
+	const char *source; /* told in the safety set's manifest; NULL: the snapshot's name */
+	/* RESTORE_SWAP, RESTORE_IN_PLACE: so many safety sets, and so many previous trees of this destination, stay when this
+	 * restore begins (D-8); 0: all of them */
+	unsigned max_backups;
+	const char *plan_file;   /* write the plan here and stop (as dry_run); NULL: not asked */
+	const char *plan_digest; /* hex; the plan must have it, or E_PLAN_CHANGED; NULL: any */
 	/* IX-48: the stage keeps what restore_resume_load() needs; not for RESTORE_IN_PLACE, which is repeated instead */
 	bool resumable;
 	const char
@@ -128,6 +136,9 @@ struct restore_result {
 	uint64_t missing;                /* paths that a partial restore left out */
 	const char *missing_path[RESTORE_MISSING_TOLD]; /* the first of them; NULL: no more */
 	const char *partial; /* where it is; NULL: it is none; owned by the result */
+	const char *
+		*retired; /* what retention removed, or in a dry run would; owned by the result */
+	size_t retired_count;
 	bool promoted;
 };
 /*

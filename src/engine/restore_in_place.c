@@ -24,7 +24,6 @@
 
 #include "base/path.h"
 #include "engine/safety.h"
-#include "engine/safety_incident.h"
 #include "fs/remove.h"
 #include "os/io.h"
 
@@ -572,32 +571,4 @@ restore_in_place(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = put_all(&p, e);
 	return rc == E_OK ? clear_stage(&p, e) : rc;
-}
-
-/* ---- old sets go when the next restore begins, never during one (D-8, DF-13) ---- */
-
-enum ecode
-restore_in_place_begin(struct restore *r, struct err *e)
-{
-	const struct restore_args *args = r->args;
-	const struct listener *l = r->s->listener;
-	uint64_t removed;
-	bool open = true;
-	struct err why;
-
-	if (args->kind != RESTORE_IN_PLACE || args->safety_dir == NULL || args->dry_run ||
-		args->plan_file != NULL || args->max_safety_sets == 0)
-		return E_OK;
-	(void)e;
-	if (safety_incident_open(r->s->os, args->state_dir, &r->s->vault->repo_id, r->dest.path,
-		    &open, &why) != E_OK ||
-		open) {
-		l->note(l->arg, "safety_sets_kept",
-			"old safety sets stay: a serious failure of this vault or destination is open");
-		return E_OK;
-	}
-	if (safety_retain(r->s->os, args->safety_dir, args->max_safety_sets, &removed, &why) !=
-		E_OK)
-		l->note(l->arg, "safety_sets_kept", why.detail); /* room is missed, not safety */
-	return E_OK;
 }

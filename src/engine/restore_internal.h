@@ -343,6 +343,12 @@ enum ecode restore_swap(struct restore *r, struct err *e) must_check;
 
 /* The name of a tree replaced by a run; false when the run's name leaves no room. */
 bool restore_previous_name(const char *base, const char *run_id, char *out, size_t size);
+/* The name it gets before it is removed. */
+bool restore_removing_name(const char *base, const char *run_id, char *out, size_t size);
+
+/* ---- restore_retain.c: old safety sets and previous trees (D-8, DF-13) ---- */
+/* At the start of a restore over something; a dry run only tells.  Nothing refuses but a lack of memory. */
+enum ecode restore_retain(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_keep.c: what stays of the live tree in a merge (C-02) ---- */
 struct restore_keep_dir;
@@ -395,9 +401,7 @@ void restore_partial_missing(struct restore *r, const struct restore_dir *d, con
 enum ecode restore_partial_records(struct restore *r, struct err *e) must_check;
 
 /* ---- restore_in_place.c ---- */
-/* Old safety sets beyond the limit go.  Fine for the other verbs, like the next one. */
-enum ecode restore_in_place_begin(struct restore *r, struct err *e) must_check;
-/* Entries that are at the destination already are marked as skipped. */
+/* Entries that are at the destination already are marked as skipped.  Fine for the other verbs. */
 enum ecode restore_in_place_choose(struct restore *r, struct err *e) must_check;
 /* Safety set, then name by name.  Sets out->promoted once all of it is in place. */
 enum ecode restore_in_place(struct restore *r, struct err *e) must_check;

@@ -17,22 +17,36 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "engine/previous.h"
 
 #define PREVIOUS_PREFIX ".holdfast_restore_previous_" /* D-1 */
+#define REMOVING_PREFIX ".holdfast_restore_removing_" /* one that retention is at (previous.h) */
 
 /* A long destination's name is cut: the run id tells it apart. */
-bool
-restore_previous_name(const char *base, const char *run_id, char *out, size_t size)
+static bool
+name_beside(const char *prefix, const char *base, const char *run_id, char *out, size_t size)
 {
-	size_t fixed = strlen(PREVIOUS_PREFIX) + 1 + strlen(run_id);
+	size_t fixed = strlen(prefix) + 1 + strlen(run_id);
 	size_t len = strlen(base);
 
 	if (fixed >= NAME_BYTES_MAX || size <= NAME_BYTES_MAX)
 		return false;
 	if (len > NAME_BYTES_MAX - fixed)
 		len = NAME_BYTES_MAX - fixed;
-	(void)snprintf(out, size, PREVIOUS_PREFIX "%.*s_%s", (int)len, base, run_id);
+	(void)snprintf(out, size, "%s%.*s_%s", prefix, (int)len, base, run_id);
 	return true;
+}
+
+bool
+restore_previous_name(const char *base, const char *run_id, char *out, size_t size)
+{
+	return name_beside(PREVIOUS_PREFIX, base, run_id, out, size);
+}
+
+bool
+restore_removing_name(const char *base, const char *run_id, char *out, size_t size)
+{
+	return name_beside(REMOVING_PREFIX, base, run_id, out, size);
 }
 
 static enum ecode
@@ -148,13 +162,31 @@ tell_previous(struct restore *r)
 		strdup(path_join(&r->arena, dir, name, &path, &ignored) == E_OK ? path : name);
 }
 
+/* Before it is put aside: by this record retention will know it for ours.  The restore goes on without. */
+static void
+note_previous(struct restore *r)
+{
+	const struct listener *l = r->s->listener;
+	const struct previous_record record = {
+		.dest = r->dest.path, .run_id = r->args->run_id, .ino = r->dest.meta.ino
+	};
+	struct err why;
+
+	if (r->args->state_dir != NULL &&
+		previous_note(r->s->os, r->args->state_dir, &record, &why) != E_OK)
+		l->note(l->arg, RESTORE_NOTE_STAYS,
+			"the previous tree will stay until you remove it: no record of it could be written");
+}
+
 enum ecode
 restore_swap(struct restore *r, struct err *e)
 {
 	struct restore_dest *d = &r->dest;
-	int rc = exchange(r);
 	enum ecode kept = E_OK;
+	int rc;
 
+	note_previous(r);
+	rc = exchange(r);
 	if (cannot_exchange(rc)) {
 		kept = two_steps(r, e);
 		if (kept != E_OK)

@@ -9,6 +9,7 @@
 #ifndef HF_ENGINE_SAFETY_H
 #define HF_ENGINE_SAFETY_H
 
+#include "engine/previous.h"
 #include "fs/meta.h"
 #include "fs/place.h"
 #include "repo/format.h"
@@ -76,13 +77,20 @@ enum ecode safety_load(const struct os *os, const char *base, const char *name, 
 /* The copy still is what was recorded: E_SAFETY_SET_DAMAGED. */
 enum ecode safety_prove(const struct os *os, struct place *set, const struct safety_entry *entry,
 	struct err *e) must_check;
-/* Remove the oldest beyond `keep`; only ours, by name and mark.  *removed counts. */
-enum ecode safety_retain(const struct os *os, const char *base, size_t keep, uint64_t *removed,
-	struct err *e) must_check;
+/* Remove the oldest beyond `keep`, and what an earlier call began to remove; only ours, by name and mark. */
+struct safety_retain_args {
+	const char *base;
+	size_t keep; /* at least 1 */
+	bool dry_run;
+	struct retire_listener listener;
+};
+enum ecode safety_retain(const struct os *os, const struct safety_retain_args *args,
+	struct arena *a, struct err *e) must_check;
 
 /* ---- for safety*.c only ---- */
 #define SAFETY_MARK      "holdfast safety set"  /* "owner" of manifest.json */
 #define SAFETY_BEGUN     ".holdfast-safety-set" /* of a set from its first moment */
+#define SAFETY_REMOVING  ".removing-"           /* before a set's name, once it is to go */
 #define SAFETY_TOML      "manifest.toml"
 #define SAFETY_JSON      "manifest.json"
 #define SAFETY_ROOT      "_root"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -472,22 +473,86 @@ safety_list(const struct os *os, const char *base, struct arena *a, struct safet
 	return rc;
 }
 
-enum ecode
-safety_retain(const struct os *os, const char *base, size_t keep, uint64_t *removed, struct err *e)
+/* ---- old ones go ---- */
+
+/* The mark in a set is among the first that goes: what is half removed is known by its name. */
+static bool
+is_leftover(const struct walk_entry *entry)
 {
-	autoclean(arena_done) struct arena a = arena_limit(SAFETY_ARENA_MAX);
+	const size_t len = strlen(SAFETY_REMOVING);
+
+	return strncmp(entry->name, SAFETY_REMOVING, len) == 0 && is_set_name(entry->name + len) &&
+	       entry->have_meta && S_ISDIR(entry->meta.mode);
+}
+
+static enum ecode
+remove_set(const struct os *os, int base, const char *name, const struct safety_retain_args *args,
+	struct arena *a, struct err *e)
+{
+	const struct retire_listener *l = &args->listener;
+	const char *path;
+	struct err why;
+	enum ecode rc = path_join(a, args->base, name, &path, e);
+
+	if (rc != E_OK)
+		return rc;
+	if (args->dry_run || remove_tree_at(os, base, name, &why) == E_OK)
+		l->tell(l->arg, RETIRED_GONE, path, NULL);
+	else
+		l->tell(l->arg, RETIRED_UNDONE, path, why.detail);
+	return E_OK;
+}
+
+static enum ecode
+finish_earlier(const struct os *os, int base, const struct safety_retain_args *args,
+	struct arena *a, struct err *e)
+{
+	autoclean(io_fd_done) struct io_fd dir = { .os = os, .fd = -1 };
+	struct walk_list list = { 0 };
+	enum ecode rc = io_open(os, base, ".", O_RDONLY | O_DIRECTORY, 0, &dir.fd, e);
+
+	if (rc == E_OK)
+		rc = walk_dir(os, dir.fd, args->base, a, &list, e);
+	for (size_t i = 0; rc == E_OK && i < list.n; i++)
+		if (is_leftover(&list.v[i]))
+			rc = remove_set(os, base, list.v[i].name, args, a, e);
+	return rc;
+}
+
+static enum ecode
+retire(const struct os *os, int base, const struct safety_set *set,
+	const struct safety_retain_args *args, struct arena *a, struct err *e)
+{
+	const struct retire_listener *l = &args->listener;
+	char name[NAME_BYTES_MAX + 1];
+	int rc;
+
+	if (args->dry_run)
+		return remove_set(os, base, set->name, args, a, e);
+	(void)snprintf(name, sizeof(name), SAFETY_REMOVING "%s", set->name);
+	rc = os->rename(os, base, set->name, base, name, 0);
+	if (rc >= 0)
+		return remove_set(os, base, name, args, a, e);
+	l->tell(l->arg, RETIRED_STAYS, set->path, "it cannot be renamed");
+	return E_OK;
+}
+
+enum ecode
+safety_retain(
+	const struct os *os, const struct safety_retain_args *args, struct arena *a, struct err *e)
+{
 	autoclean(io_fd_done) struct io_fd dir = { .os = os, .fd = -1 };
 	struct safety_sets sets = { .n = 0 };
+	size_t keep = args->keep > 0 ? args->keep : 1;
 	bool there;
-	enum ecode rc = open_base(os, base, &dir.fd, &there, e);
+	enum ecode rc = open_base(os, args->base, &dir.fd, &there, e);
 
-	*removed = 0;
 	if (rc == E_OK && there)
-		rc = list_at(os, dir.fd, base, &a, &sets, e);
-	for (size_t i = 0; rc == E_OK && i + keep < sets.n; i++) {
-		rc = remove_tree_at(os, dir.fd, sets.v[i].name, e);
-		*removed += rc == E_OK;
-	}
+		rc = finish_earlier(os, dir.fd, args, a, e);
+	if (rc == E_OK && there)
+		rc = list_at(os, dir.fd, args->base, a, &sets, e);
+	for (size_t i = 0; rc == E_OK && i + keep < sets.n; i++)
+		rc = retire(os, dir.fd, &sets.v[i], args, a, e);
 	return rc;
 }
 

@@ -15,6 +15,7 @@
 #include "engine/undo.h"
 #include "os/io.h"
 #include "support/fault_os.h"
+#include "support/tmpdir.h"
 
 #define CALLS_MAX 8000
 #define PARTS     100000
@@ -658,13 +659,79 @@ make_set(void)
 	place_close(&place);
 }
 
+static void
+count_gone(void *arg, enum retired what, const char *path, const char *why)
+{
+	unsigned *gone = arg;
+
+	(void)why;
+	assert_non_null(strstr(path, sets));
+	*gone += what == RETIRED_GONE;
+}
+
+static unsigned
+retain(const struct os *os, size_t keep, bool dry_run)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1U << 24);
+	unsigned gone = 0;
+	const struct safety_retain_args args = { .base = sets,
+		.keep = keep,
+		.dry_run = dry_run,
+		.listener = { .tell = count_gone, .arg = &gone } };
+
+	if (safety_retain(os, &args, &a, &f.e) != E_OK)
+		print_message("# %s\n", f.e.detail);
+	return gone;
+}
+
+static size_t
+whole_sets(void)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1U << 24);
+	struct safety_sets list;
+
+	assert_int_equal(safety_list(os_posix(), sets, &a, &list, &f.e), E_OK);
+	for (size_t i = 0; i < list.n; i++)
+		assert_true(list.v[i].whole);
+	return list.n;
+}
+
+/* D-8: refused anywhere, a set is whole or on its way out; the next retention finishes. */
+static void
+test_a_set_is_never_half_removed_under_its_name(void **state)
+{
+	(void)state;
+	for (unsigned long nth = 1;; nth++) {
+		struct fault_os bad;
+		unsigned long fired;
+
+		make_old();
+		remove_tree(sets);
+		for (unsigned i = 0; i < 3; i++)
+			make_set();
+		fault_os_init(&bad, os_posix());
+		fault_os_plan(
+			&bad, (struct fault_plan){ .nth = nth, .error = EIO, .forever = true });
+		(void)retain(&bad.os, 1, false);
+		fired = bad.fired;
+		assert_int_equal(bad.open_fds, 0);
+		fault_os_done(&bad);
+		assert_in_range(whole_sets(), 1, 3);
+		(void)retain(os_posix(), 1, false);
+		assert_int_equal(whole_sets(), 1);
+		assert_int_equal(tmpdir_count(sets, ""), 1);
+		if (fired == 0)
+			break;
+		assert_in_range(nth, 1, 500);
+	}
+}
+
 /* DF-13: the oldest go, never what is not ours. */
 static void
 test_retention_keeps_the_newest_and_what_is_not_ours(void **state)
 {
 	autoclean(arena_done) struct arena a = arena_limit(1U << 24);
 	struct safety_sets before, after;
-	uint64_t removed;
 	char path[700];
 
 	(void)state;
@@ -675,8 +742,9 @@ test_retention_keeps_the_newest_and_what_is_not_ours(void **state)
 	assert_int_equal(mkdir(path, 0755), 0);
 	assert_int_equal(safety_list(os_posix(), sets, &a, &before, &f.e), E_OK);
 	assert_int_equal(before.n, 12);
-	assert_int_equal(safety_retain(os_posix(), sets, 5, &removed, &f.e), E_OK);
-	assert_int_equal(removed, 7);
+	assert_int_equal(retain(os_posix(), 5, true), 7);
+	assert_int_equal(whole_sets(), 12);
+	assert_int_equal(retain(os_posix(), 5, false), 7);
 	assert_int_equal(safety_list(os_posix(), sets, &a, &after, &f.e), E_OK);
 	assert_int_equal(after.n, 5);
 	for (size_t i = 0; i < 5; i++)
@@ -775,6 +843,7 @@ main(void)
 		cmocka_unit_test(test_a_set_cannot_hold_itself),
 		cmocka_unit_test(test_undo_brings_back_bytes_and_modes),
 		cmocka_unit_test(test_undo_refuses_a_damaged_set),
+		cmocka_unit_test(test_a_set_is_never_half_removed_under_its_name),
 		cmocka_unit_test(test_retention_keeps_the_newest_and_what_is_not_ours),
 		cmocka_unit_test(test_strange_names_in_the_manifests),
 		cmocka_unit_test(test_every_call_once),
