@@ -7,6 +7,7 @@
 
 #include "base/path.h"
 #include "engine/incomplete.h"
+#include "engine/repeats.h"
 #include "repo/reader.h"
 
 /* Names, attributes and content lists of one directory. */
@@ -25,6 +26,7 @@ struct frame {
 	struct buf text;
 	struct tree_reader reader;
 	size_t path_len; /* of its path */
+	bool again;      /* this tree was walked before */
 };
 
 static void
@@ -77,6 +79,7 @@ struct walk {
 	void *arg;
 	struct frame *top;
 	struct buf path;
+	struct repeats repeats;
 };
 
 static void
@@ -84,17 +87,35 @@ walk_done(struct walk *w)
 {
 	frames_done(&w->top);
 	buf_done(&w->path);
+	repeats_done(&w->repeats);
+}
+
+static enum ecode
+walk_push(struct walk *w, const struct id *tree, size_t path_len, struct err *e)
+{
+	bool again;
+	enum ecode rc = repeats_enter(&w->repeats, tree, &again, e);
+
+	if (rc == E_OK)
+		rc = frame_push(w->s, &w->top, tree, path_len, e);
+	if (rc == E_OK)
+		w->top->again = again;
+	return rc;
 }
 
 static enum ecode
 visit(struct walk *w, const struct node *node, struct err *e)
 {
-	struct inspect_item item = { .node = node };
+	struct tree_flaws *flaws = &w->top->reader.flaws;
+	struct inspect_item item = { .node = node,
+		.ascends = !flaws->unsorted && !flaws->duplicate };
 	bool descend = node->type == NODE_DIR && node->has_subtree;
-	enum ecode rc;
+	enum ecode rc = repeats_entry(&w->repeats, w->top->again, e);
 
+	flaws->unsorted = flaws->duplicate = false; /* of this node only */
 	w->path.len = w->top->path_len;
-	rc = buf_add_byte(&w->path, '/', e);
+	if (rc == E_OK)
+		rc = buf_add_byte(&w->path, '/', e);
 	if (rc == E_OK)
 		rc = buf_add(&w->path, node->name.p, node->name.len, e);
 	if (rc == E_OK)
@@ -106,7 +127,7 @@ visit(struct walk *w, const struct node *node, struct err *e)
 	rc = w->each(w->arg, &item, &descend, e);
 	if (rc != E_OK || !descend || node->type != NODE_DIR || !node->has_subtree)
 		return rc;
-	rc = frame_push(w->s, &w->top, &node->subtree, w->path.len, e);
+	rc = walk_push(w, &node->subtree, w->path.len, e);
 	if (rc != E_OK)
 		err_note(e, "while reading %.200s", item.path);
 	return rc;
@@ -129,9 +150,10 @@ inspect_walk(struct session *s, const struct id *root_tree,
 	enum ecode rc;
 	bool more;
 
+	repeats_init(&w.repeats, s->index);
 	rc = need_index(s, e);
 	if (rc == E_OK)
-		rc = frame_push(s, &w.top, root_tree, 0, e);
+		rc = walk_push(&w, root_tree, 0, e);
 	while (rc == E_OK && w.top != NULL) {
 		if (l->stop(l->arg))
 			return err_set(e, E_INTERRUPTED, 0, "looking through a snapshot");

@@ -9,6 +9,7 @@
 struct inspect_item {
 	const char *path; /* absolute in the snapshot, raw bytes, NUL-terminated */
 	const struct node *node;
+	bool ascends; /* its name comes after the one before it, as the format has it */
 };
 enum ecode inspect_walk(struct session *s, const struct id *root_tree,
 	enum ecode (*each)(

@@ -512,9 +512,10 @@ static enum ecode
 look(struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
 {
 	bool device = r->node->type == NODE_DEV || r->node->type == NODE_CHARDEV;
+	const char *why = node_flaw(r->node);
 
-	if (r->node->type == NODE_IRREGULAR) {
-		flaw(r, MATCH_ERROR, "the snapshot does not say what it is");
+	if (why != NULL) {
+		flaw(r, MATCH_ERROR, why);
 		return E_OK;
 	}
 	if (m->vault != NULL)
@@ -604,9 +605,12 @@ each_node(void *arg, const struct inspect_item *item, bool *descend, struct err 
 	size_t parent_len = strlen(item->path) - node->name.len - 1;
 	enum ecode rc;
 
-	if (!name_is_safe(node->name.p, node->name.len)) {
-		*descend = false;
+	if (!name_is_safe(node->name.p, node->name.len))
 		flaw(&r, MATCH_ERROR, "its name would leave its place");
+	else if (!item->ascends)
+		flaw(&r, MATCH_ERROR, "its name does not come after the one before it");
+	if (r.why != NULL) {
+		*descend = false;
 		return tell(m, &r, e);
 	}
 	rc = go_up(m, parent_len, e);

@@ -650,6 +650,7 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 	restore_names_close(&r.names);
 	restore_only_close(&r.only);
 	restore_policy_close(&r.policy);
+	repeats_done(&r.repeats);
 	free(r.dirs);
 	free(r.uses);
 	free(r.ranges);

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/repeats.h"
 #include "engine/restore.h"
 #include "engine/restore_lines.h"
 #include "fs/meta.h"
@@ -233,6 +234,7 @@ struct restore {
 	struct restore_counts planned;
 	struct restore_counts left;     /* planned, and at the destination already: not staged */
 	_Atomic uint64_t planned_items; /* grows while planning */
+	struct repeats repeats;         /* the same */
 	_Atomic uint64_t damaged, verify_failed, metadata_problems, owner_refused, sockets,
 		not_made;
 	atomic_bool generic_noted;

@@ -212,21 +212,6 @@ note_generic(struct restore *r, const struct node *node)
 	}
 }
 
-/* What cannot be restored as it is described; NULL when it can. */
-static const char *
-flaw_of(const struct node *node)
-{
-	if (node->type == NODE_IRREGULAR)
-		return "its type is not known";
-	if (node->type == NODE_DIR && !node->has_subtree)
-		return "a directory without a subtree";
-	if (node->type == NODE_SYMLINK &&
-		(node->linktarget.len == 0 ||
-			memchr(node->linktarget.p, '\0', node->linktarget.len) != NULL))
-		return "a symbolic link without a usable target";
-	return NULL;
-}
-
 static enum ecode
 grow_draft(struct restore_worker *w, struct err *e)
 {
@@ -294,7 +279,7 @@ plan_node(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 	if (rc != E_OK || (!sel.keep && !(sel.enter && node->type == NODE_DIR)))
 		return rc;
 	note_generic(r, node);
-	flaw = flaw_of(node);
+	flaw = node_flaw(node);
 	if (flaw != NULL) {
 		char name[NAME_BYTES_MAX + 1] = { 0 };
 
@@ -397,7 +382,8 @@ add_children(struct restore *r, struct restore_worker *w, struct restore_dir *d,
 }
 
 static enum ecode
-read_tree(struct restore *r, struct restore_worker *w, struct restore_dir *d, struct err *e)
+read_tree(struct restore *r, struct restore_worker *w, struct restore_dir *d, bool again,
+	struct err *e)
 {
 	struct tree_reader reader;
 	const char *last = NULL;
@@ -416,7 +402,9 @@ read_tree(struct restore *r, struct restore_worker *w, struct restore_dir *d, st
 		rc = tree_next(&reader, &node, &more, e);
 		if (rc != E_OK || !more)
 			break;
-		rc = plan_node(r, w, d, &node, e);
+		rc = repeats_entry(&r->repeats, again, e);
+		if (rc == E_OK)
+			rc = plan_node(r, w, d, &node, e);
 		if (rc != E_OK || w->draft_count == before)
 			continue;
 		sorted = sorted && (last == NULL || strcmp(last, w->draft[before].name) < 0);
@@ -434,17 +422,20 @@ plan_task(struct flow_task *task, unsigned worker, struct err *e)
 	struct restore_dir *d = (struct restore_dir *)task;
 	struct restore *r = d->run;
 	struct restore_worker *w = &r->worker[worker];
+	bool again = false;
 	enum ecode rc = restore_asked_to_stop(r, e);
 
+	if (rc == E_OK)
+		rc = repeats_enter(&r->repeats, d->self->content, &again, e);
 	if (rc != E_OK)
 		return rc;
 	rc = blob_load(r->s->vault, r->s->index, w->codec, BLOB_TREE, d->self->content, &w->scratch,
 		&w->plain, e);
 	if (rc == E_OK)
-		rc = read_tree(r, w, d, e);
+		rc = read_tree(r, w, d, again, e);
 	if (rc == E_OK)
 		return add_children(r, w, d, e);
-	if (!restore_is_damage(rc))
+	if (!restore_is_damage(rc) || repeats_over(&r->repeats))
 		return rc;
 	restore_damage(r, d, NULL, rc, e->sys, e->detail);
 	return E_OK;
@@ -467,6 +458,7 @@ restore_plan(struct restore *r, const struct id *tree, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	r->root->wanted = true;
+	repeats_init(&r->repeats, r->s->index);
 	flow_add(r->s->flow, &r->root->task);
 	return flow_finish(r->s->flow, e);
 }

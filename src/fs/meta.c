@@ -323,8 +323,11 @@ put_owner(struct put *p)
 	if (p->m->fresh && p->m->uid == ids.uid && p->m->gid == ids.gid)
 		return;
 	do {
-		rc = os->chown(os, p->to.dir, p->to.path, p->m->uid, p->m->gid,
-			p->to.path != NULL ? AT_SYMLINK_NOFOLLOW : 0);
+		/* the kernel takes the highest number for "unchanged": it would stay ours */
+		rc = p->m->uid == UINT32_MAX || p->m->gid == UINT32_MAX
+			     ? -EINVAL
+			     : os->chown(os, p->to.dir, p->to.path, p->m->uid, p->m->gid,
+				       p->to.path != NULL ? AT_SYMLINK_NOFOLLOW : 0);
 	} while (rc == -EINTR);
 	p->other_owner = rc < 0;
 	note_failure(p, META_OWNER, NULL, rc);

@@ -68,6 +68,9 @@ struct node {
 	struct slice raw; /* this node's own text, when parsed */
 };
 
+/* What no system can make as it is described, in words; NULL when it can be made. */
+const char *node_flaw(const struct node *node);
+
 /* What a strict reader may want to know beyond "it could be read". */
 struct tree_flaws {
 	bool unsorted, duplicate, unknown_fields, bad_name; /* bad_name: fails name_is_safe() */

@@ -1,5 +1,8 @@
-/* Go's FileMode (format document 6.5) to and from the kernel's, and its text. */
+/* Go's FileMode (format document 6.5) to and from the kernel's, and its text; what a node cannot be. */
+#include <limits.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "repo/tree.h"
 
@@ -95,4 +98,27 @@ mode_text(uint32_t mode, char out[static 24])
 	for (unsigned i = 0; i < DASH; i++)
 		out[at++] = permissions[(mode >> (8 - i) & 1) != 0 ? i : DASH];
 	out[at] = '\0';
+}
+
+/* Linux: 12 bits of major, 20 of minor number (MKDEV of the kernel). */
+#define DEVICE_MAJOR_MAX 0xfffU
+#define DEVICE_MINOR_MAX 0xfffffU
+
+const char *
+node_flaw(const struct node *node)
+{
+	bool device = node->type == NODE_DEV || node->type == NODE_CHARDEV;
+	size_t len = node->linktarget.len;
+
+	if (node->type == NODE_IRREGULAR)
+		return "its type is not known";
+	if (node->type == NODE_DIR && !node->has_subtree)
+		return "a directory without a subtree";
+	if (node->type == NODE_SYMLINK &&
+		(len == 0 || len >= PATH_MAX || memchr(node->linktarget.p, '\0', len) != NULL))
+		return "a symbolic link without a usable target";
+	if (device &&
+		(major(node->device) > DEVICE_MAJOR_MAX || minor(node->device) > DEVICE_MINOR_MAX))
+		return "a device of a number that there cannot be";
+	return NULL;
 }

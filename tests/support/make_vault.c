@@ -9,7 +9,7 @@
 #include "base/quote.h"
 #include "store/local.h"
 
-#define TREE_MAX_BYTES ((size_t)64 << 20)
+#define TREE_MAX_BYTES ((size_t)128 << 20)
 
 /* Setting up must work: say why it does not, then stop. */
 static void
@@ -156,6 +156,12 @@ struct id
 maker_tree_text(struct maker *m, const char *text)
 {
 	return put_blob(m, BLOB_TREE, text, strlen(text));
+}
+
+struct id
+maker_tree_bytes(struct maker *m, const void *p, size_t len)
+{
+	return put_blob(m, BLOB_TREE, p, len);
 }
 
 static void

@@ -37,6 +37,7 @@ struct maker {
 void maker_begin(struct maker *m, struct session *s); /* loads the index */
 struct id maker_data(struct maker *m, const void *p, size_t len);
 struct id maker_tree_text(struct maker *m, const char *text); /* stored as it is */
+struct id maker_tree_bytes(struct maker *m, const void *p, size_t len);
 /* Nodes in any order are stored in the order given; names may be bad ones (written without the writer's checks). */
 struct id maker_tree(struct maker *m, const struct node *nodes, size_t n);
 /* Everything durable, then the snapshot of that tree. */
