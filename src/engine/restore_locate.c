@@ -322,6 +322,7 @@ restore_locate(struct restore *r, struct err *e)
 	bool filtered =
 		r->args->includes != NULL || r->args->excludes != NULL || r->args->only_count > 0;
 	uint64_t need = 0;
+	bool none;
 	enum ecode rc;
 
 	rc = order_dirs(r, e);
@@ -333,11 +334,12 @@ restore_locate(struct restore *r, struct err *e)
 		rc = locate_all(r, &need, e);
 	if (rc != E_OK)
 		return rc;
-	if (r->damaged > 0 && !r->args->allow_partial)
+	none = r->planned.files + r->planned.dirs + r->planned.others == 0;
+	if (r->damaged > 0 && (none || !r->args->allow_partial)) /* of nothing there is no part */
 		return err_set(e, E_RESTORE_DAMAGED, 0,
 			"%" PRIu64 " path%s cannot be restored; nothing was written",
 			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
-	if (filtered && r->planned.files + r->planned.dirs + r->planned.others == 0)
+	if (filtered && none)
 		return err_set(e, E_NOTHING_MATCHED, 0,
 			"the patterns given leave no path of snapshot %s", r->args->snapshot);
 	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);

@@ -46,9 +46,10 @@ restore_partial_check(struct restore *r, struct err *e)
 	if (rc != E_OK)
 		return rc;
 	got = os->stat(os, r->dest.parent_fd, r->dest.partial, AT_SYMLINK_NOFOLLOW, &m);
-	return got == -ENOENT ? E_OK
-			      : err_set(e, E_PARTIAL_THERE, got < 0 ? -got : 0, "%s",
-					r->dest.partial_path);
+	if (got == -ENOENT)
+		return E_OK;
+	return got < 0 ? io_refusal(e, E_STAGE_IO, got, "stat", r->dest.partial_path)
+		       : err_set(e, E_PARTIAL_THERE, 0, "%s", r->dest.partial_path);
 }
 
 void
