@@ -82,6 +82,17 @@ drills_dir(const char *state_dir, char out[static PATH_MAX], struct err *e)
 	return err_set(e, E_REPORT_WRITE, ENAMETOOLONG, "the state directory's name");
 }
 
+/* The first record makes the directory, whose name is not durable by what is in it. */
+static enum ecode
+sync_above(const struct os *os, const char *state_dir, struct err *e)
+{
+	autoclean(io_fd_done) struct io_fd dir = { .os = os, .fd = -1 };
+	enum ecode rc = io_open(os, AT_FDCWD, state_dir, O_RDONLY | O_DIRECTORY, 0, &dir.fd, e);
+	int got = rc == E_OK ? os->fsync(os, dir.fd) : 0;
+
+	return got < 0 ? io_refusal(e, E_IO, got, "fsync", state_dir) : rc;
+}
+
 enum ecode
 drill_record_keep(
 	const struct os *os, const char *state_dir, const struct drill_record *r, struct err *e)
@@ -107,6 +118,8 @@ drill_record_keep(
 	part = buf_slice(&text);
 	if (rc == E_OK)
 		rc = io_publish(os, &how, &part, 1, e);
+	if (rc == E_OK)
+		rc = sync_above(os, state_dir, e);
 	if (rc != E_OK && rc != E_NOMEM && e != NULL)
 		e->code = E_REPORT_WRITE;
 	return rc == E_OK || rc == E_NOMEM ? rc : E_REPORT_WRITE;

@@ -174,7 +174,7 @@ void restore_approval_done(struct restore_approval *hold);
 enum ecode restore_resume_load(const struct os *os, const char *dest, const char *run,
 	const char *digest, struct restore_approval *hold, struct restore_args *out,
 	struct err *e) must_check;
-/* Is there a stage of this run that can be continued?  Only looks; what it says of itself is not read. */
+/* Is there a stage of this run that can be continued?  Only looks; what it says of itself is not read.  False between two renames of a promotion. */
 bool restore_resume_there(const struct os *os, const char *dest, const char *run);
 #define RESTORE_STAGE_SUFFIX ".holdfast_stage" /* D-1 */
 /* In args->fallback_dir: the digest of the run's plan, 64 digits and a line feed. */

@@ -368,6 +368,9 @@ enum ecode restore_keep_finish(struct restore *r, struct err *e) must_check;
 #define PATH_TEXT_SHOWN 1024 /* of each path in a sentence */
 /* Told by notes; nothing is removed, nothing refuses but a lack of memory. */
 enum ecode restore_left_look(struct restore *r, struct err *e) must_check;
+/* Nothing is at `dest`, for the run ended between its two renames: *aside is where the tree is that was there, NUL included. */
+bool restore_left_between(
+	const struct os *os, const char *dest, const char *run, struct buf *aside);
 /* Before an exchange: which tree is to be replaced. */
 enum ecode restore_left_note(struct restore *r, struct err *e) must_check;
 void restore_left_forget(struct restore *r);

@@ -136,6 +136,23 @@ tell(const struct left *l)
 	to->note(to->arg, RESTORE_NOTE_LEFT, text);
 }
 
+bool
+restore_left_between(const struct os *os, const char *dest, const char *run, struct buf *aside)
+{
+	const char *base = path_base(dest);
+	char previous[NAME_BYTES_MAX + 1];
+	struct os_meta m;
+	struct err ignored;
+
+	aside->len = 0;
+	return os->stat(os, AT_FDCWD, dest, AT_SYMLINK_NOFOLLOW, &m) == -ENOENT &&
+	       restore_previous_name(base, run, previous, sizeof(previous)) &&
+	       buf_printf(aside, &ignored, "%.*s%s", (int)(base - dest), dest, previous) == E_OK &&
+	       buf_add_byte(aside, '\0', &ignored) == E_OK &&
+	       os->stat(os, AT_FDCWD, (const char *)aside->p, AT_SYMLINK_NOFOLLOW, &m) >= 0 &&
+	       S_ISDIR(m.mode);
+}
+
 enum ecode
 restore_left_look(struct restore *r, struct err *e)
 {

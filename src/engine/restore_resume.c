@@ -98,6 +98,23 @@ stage_text(const char *dest, struct buf *out, struct err *e)
 	return rc == E_OK ? buf_add_byte(out, '\0', e) : rc;
 }
 
+/* The plan is one for a destination that is there. */
+static enum ecode
+refuse_between(const struct os *os, const char *dest, const char *run, struct err *e)
+{
+	autoclean(buf_done) struct buf aside = buf_limit(PATH_TEXT_MAX);
+	int shown = PATH_TEXT_SHOWN / 2;
+
+	if (!restore_left_between(os, dest, run, &aside))
+		return E_OK;
+	(void)err_set(e, E_RESUME_STAGE, 0,
+		"run %s ended between its two renames: the tree that was at %.*s is %.*s", run,
+		shown, dest, shown, (const char *)aside.p);
+	err_next(e, "Bring that tree back, then ask again: mv -T '%.*s' '%.*s'", shown,
+		(const char *)aside.p, shown, dest);
+	return E_RESUME_STAGE;
+}
+
 enum ecode
 restore_resume_load(const struct os *os, const char *dest, const char *run, const char *digest,
 	struct restore_approval *hold, struct restore_args *out, struct err *e)
@@ -111,6 +128,9 @@ restore_resume_load(const struct os *os, const char *dest, const char *run, cons
 		return rc;
 	if (strlen(run) >= RUN_ID_MAX || !name_is_safe(run, strlen(run)))
 		return err_set(e, E_USAGE, 0, "--resume %.64s: give the id of a run", run);
+	rc = refuse_between(os, dest, run, e);
+	if (rc != E_OK)
+		return rc;
 	rc = load(os, (const char *)path.p, run, hold, out, &why);
 	if (rc == E_OK)
 		rc = check_loaded(out, dest, digest, &why);
@@ -158,6 +178,9 @@ restore_resume_there(const struct os *os, const char *dest, const char *run)
 	uint64_t ino = 0;
 	struct err e;
 
+	if (restore_left_between(os, dest, run, &path))
+		return false; /* the same command again says how the tree comes back */
+	path.len = 0;
 	if (buf_printf(&path, &e, "%s" RESTORE_STAGE_SUFFIX "/%s", dest, run) != E_OK ||
 		buf_add_byte(&path, '\0', &e) != E_OK ||
 		io_open(os, AT_FDCWD, (const char *)path.p, DIR_FLAGS, 0, &dir.fd, NULL) != E_OK)
@@ -424,10 +447,10 @@ restore_resume_note(struct restore *r, struct err *e)
 
 	if (!r->args->resumable || asks(r->args))
 		return E_OK;
-	if (r->args->resume == NULL) {
-		rc = write_root_note(r, e);
+	if (r->args->resume == NULL) { /* the note comes last: where it is, the plan is whole */
+		rc = artifacts_plan_at(r, r->dest.run_fd, RESTORE_STAGE_PLAN, e);
 		if (rc == E_OK)
-			rc = artifacts_plan_at(r, r->dest.run_fd, RESTORE_STAGE_PLAN, e);
+			rc = write_root_note(r, e);
 		if (rc != E_OK)
 			return rc;
 		r->dest.resumable = true;

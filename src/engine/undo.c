@@ -324,7 +324,12 @@ change_names(struct undoing *u, const struct undo_path *p, int dir, struct err *
 	if (got < 0)
 		return io_refusal(e, E_PLACE_IO, got, "rename", p->entry->rel);
 	u->out->put++;
-	return exchange ? remove_tree_at(u->os, dir, u->temp, e) : E_OK;
+	if (!exchange)
+		return E_OK;
+	got = u->os->fsync(
+		u->os, dir); /* or a power cut may undo the exchange, and not the removal */
+	return got < 0 ? io_refusal(e, E_PLACE_IO, got, "fsync the directory of", p->entry->rel)
+		       : remove_tree_at(u->os, dir, u->temp, e);
 }
 
 /* A directory that was above the path may have gone since. */

@@ -817,6 +817,33 @@ test_the_previous_tree_is_never_built_upon(void **state)
 	assert_int_equal(tree_digest(staged), before);
 }
 
+/* the destination has no name at the moment.  Its tree comes back first, by the step that is told. */
+static void
+test_between_two_renames_the_tree_comes_back_first(void **state)
+{
+	char aside[500];
+	uint64_t before;
+
+	(void)state;
+	make_live(f.dest);
+	f.args.kind = RESTORE_SWAP;
+	leave_stage(&f);
+	fix_path(&f, "out/.holdfast_restore_previous_dest_" FIRST, aside, sizeof(aside));
+	assert_int_equal(rename(f.dest, aside), 0);
+	before = tree_digest(aside);
+	assert_false(restore_resume_there(os_posix(), f.dest, FIRST));
+	expect_rc(&f, go_on(&f, FIRST, SECOND, NULL, NULL), E_RESUME_STAGE);
+	assert_non_null(strstr(f.e.detail, "between its two renames"));
+	assert_non_null(strstr(f.e.next, "mv -T '"));
+	assert_non_null(strstr(f.e.next, aside));
+	assert_false(exists(f.dest));
+	assert_int_equal(tree_digest(aside), before);
+	assert_int_equal(rename(aside, f.dest), 0);
+	assert_true(restore_resume_there(os_posix(), f.dest, FIRST));
+	expect_rc(&f, go_on(&f, FIRST, SECOND, NULL, NULL), E_OK);
+	expect_equal(reference, f.dest);
+}
+
 /* In a merge copies are made again; what is no copy stays where it is, and refuses. */
 static void
 test_a_merge_keeps_what_is_no_copy(void **state)
@@ -1221,6 +1248,7 @@ main(void)
 		cmocka_unit_test_setup(test_another_plan_is_told_by_the_record, each),
 		cmocka_unit_test_setup(test_the_run_records_its_plan, each),
 		cmocka_unit_test_setup(test_the_previous_tree_is_never_built_upon, each),
+		cmocka_unit_test_setup(test_between_two_renames_the_tree_comes_back_first, each),
 		cmocka_unit_test_setup(test_a_merge_keeps_what_is_no_copy, each),
 		cmocka_unit_test_setup(test_records_that_cannot_be_looked_at, each),
 		cmocka_unit_test_setup(test_what_cannot_go_on_says_to_begin_again, each),

@@ -7,6 +7,10 @@
  *	killer [options] count -- command …    run it to the end
  *	killer [options] kill N -- command …   SIGKILL when call N is met
  *	killer [options] list -- command …     as count; every call is listed
+ *	killer [options] step OUT IN -- command …
+ *	          one call at a time: when it was carried out, descriptor OUT gets
+ *	          its number, name, result, device:inode and path, and the next one
+ *	          waits for a byte from descriptor IN.  Of the end it is told before.
  *
  *	-a        kill after call N was carried out, not before it runs
  *	-c DIR    cut the power of the file system of DIR at that moment, its log
@@ -35,6 +39,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -115,6 +120,7 @@ static const struct call calls[] = {
 struct options {
 	bool after, list, no_exchange;
 	unsigned long kill_at; /* 0: never */
+	int step_out, step_in; /* -1: it runs by itself */
 	const char *cut, *report;
 	char **command;
 };
@@ -298,6 +304,41 @@ end_here(struct tracer *t, pid_t tid)
 	(void)kill(t->main, SIGKILL);
 }
 
+/* What the descriptor is that the call works on; 0:0 when it works on none. */
+static void
+inode_of(pid_t tid, const struct call *c, const uint64_t *args, struct stat *out)
+{
+	char link[64];
+
+	*out = (struct stat){ 0 };
+	(void)snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)tid, (int)args[0]);
+	if (c->aim == AIM_FD)
+		(void)stat(link, out);
+}
+
+/* Whoever asked for steps looks at the disk, where nothing moves meanwhile. */
+static void
+step(struct tracer *t, pid_t tid, const struct call *c, const uint64_t *args)
+{
+	struct __ptrace_syscall_info info = { 0 };
+	struct stat st;
+	char byte;
+
+	inode_of(tid, c, args, &st);
+	aim_of(tid, c, args, t->path);
+	for (char *p = t->path; *p != '\0'; p++)
+		*p = (unsigned char)*p < ' ' ? '?' : *p;
+	if (c->nr != SYS_exit_group) {
+		let_happen(tid);
+		(void)ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info);
+	}
+	if (dprintf(t->o->step_out, "%lu %s %" PRId64 " %lu:%lu %s\n", t->met, c->name,
+		    (int64_t)info.exit.rval, (unsigned long)st.st_dev, (unsigned long)st.st_ino,
+		    t->path) < 0 ||
+		read(t->o->step_in, &byte, 1) != 1)
+		die(EXIT_WORDS, "nobody takes the steps");
+}
+
 /* The kernel is asked for flags that none has, and says so itself. */
 static void
 refuse_exchange(pid_t tid, const uint64_t *args)
@@ -334,6 +375,8 @@ meet_call(struct tracer *t, pid_t tid)
 		aim_of(tid, c, args, t->path);
 	if (t->o->list)
 		(void)fprintf(t->report, "%lu %s %s\n", t->met, t->at, t->path);
+	if (t->o->step_out >= 0)
+		step(t, tid, c, args);
 	if (t->met == t->o->kill_at)
 		end_here(t, tid);
 }
@@ -437,6 +480,18 @@ run(const struct options *o)
 	return fclose(t.report) == 0 ? 0 : EXIT_WORDS;
 }
 
+/* They stay on this side. */
+static bool
+take_steps(char **words, struct options *o)
+{
+	if (words[1] == NULL || words[2] == NULL)
+		return false;
+	o->step_out = (int)strtol(words[1], NULL, 10);
+	o->step_in = (int)strtol(words[2], NULL, 10);
+	return fcntl(o->step_out, F_SETFD, FD_CLOEXEC) == 0 &&
+	       fcntl(o->step_in, F_SETFD, FD_CLOEXEC) == 0;
+}
+
 static bool
 read_words(int argc, char **argv, struct options *o)
 {
@@ -463,6 +518,10 @@ read_words(int argc, char **argv, struct options *o)
 		if (o->kill_at == 0)
 			return false;
 		argv++;
+	} else if (strcmp(argv[0], "step") == 0) {
+		if (!take_steps(argv, o))
+			return false;
+		argv += 2;
 	} else if (!o->list && strcmp(argv[0], "count") != 0) {
 		return false;
 	}
@@ -475,11 +534,11 @@ read_words(int argc, char **argv, struct options *o)
 int
 main(int argc, char **argv)
 {
-	struct options o = { 0 };
+	struct options o = { .step_out = -1, .step_in = -1 };
 
 	if (!read_words(argc, argv, &o)) {
 		(void)fputs(
-			"usage: killer [-a] [-x] [-c DIR] [-o FILE] count|list|kill N -- command …\n",
+			"usage: killer [-a] [-x] [-c DIR] [-o FILE] count|list|kill N|step OUT IN -- command …\n",
 			stderr);
 		return EXIT_WORDS;
 	}

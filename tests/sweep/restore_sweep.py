@@ -17,7 +17,7 @@ import json
 import subprocess
 
 FAR_MAX = int(os.environ.get("HOLDFAST_SWEEP_POINTS", "100000" if ALL else "12"))  # of one operation, calls away from the trees
-STATUS_EVERY = 1 if ALL else 5
+STATUS_EVERY = 1 if ALL else 2
 NEAR = ("/area/", "/.local/", "/tmp/")
 
 
@@ -66,10 +66,12 @@ def sweep(operation, home, rng):
         point = operation.lay(folder)
         report, done = point.killed(n, operation.words_at(point), after, more=operation.more)
         need(report["killed"] or report["exit"] == 0, "the program refused by itself", done)
-        operation.judge(point, not report["killed"] or report["at"] == "exit_group", n % STATUS_EVERY == 0)
+        operation.judge(point, not report["killed"] or report["at"] == "exit_group", n % STATUS_EVERY == 0 and not after)
         return False
 
     RestoreSweep(operation, home, calls, judge).run(rng)
+    if operation.resumable:
+        lab.check(getattr(operation, "resumed", 0) > 0, f"{operation.name}: {getattr(operation, 'resumed', 0)} went on with restore --resume, as status says")
 
 
 def guarded(operation, home, rng):
