@@ -35,20 +35,30 @@ put(struct json_out *w, const void *p, size_t len)
 		w->err.code = buf_add(w->out, p, len, &w->err);
 }
 
-/* The comma that a value or key may need before it. */
-static void
-separate(struct json_out *w)
+/* Room for `len` more bytes, NULL after a refusal: a member is put by one call, not by one for each of its signs. */
+static uint8_t *
+room(struct json_out *w, size_t len)
 {
-	if (w->comma)
-		put(w, ",", 1);
-	w->comma = true;
+	if (!failed(w))
+		w->err.code = buf_reserve(w->out, len, &w->err);
+	return failed(w) ? NULL : w->out->p + w->out->len;
 }
 
+/* With the comma that it may need before it. */
 static void
 put_value(struct json_out *w, const void *p, size_t len)
 {
-	separate(w);
-	put(w, p, len);
+	bool comma = w->comma;
+	uint8_t *to = room(w, len + comma);
+
+	w->comma = true;
+	if (to == NULL)
+		return;
+	if (comma)
+		*to++ = ',';
+	if (len > 0)
+		memcpy(to, p, len);
+	w->out->len = (size_t)(to + len - w->out->p);
 }
 
 void
@@ -82,9 +92,18 @@ json_close_array(struct json_out *w)
 void
 json_put_key(struct json_out *w, const char *key)
 {
-	put_value(w, "\"", 1);
-	put(w, key, strlen(key));
-	put(w, "\":", 2);
+	size_t len = strlen(key);
+	uint8_t *to = room(w, w->comma + len + 3);
+
+	if (to == NULL)
+		return;
+	if (w->comma)
+		*to++ = ',';
+	*to++ = '"';
+	memcpy(to, key, len);
+	to[len] = '"';
+	to[len + 1] = ':';
+	w->out->len = (size_t)(to + len + 2 - w->out->p);
 	w->comma = false;
 }
 

@@ -144,8 +144,6 @@ put_conflict(struct restore *r, struct lines *l, const struct restore_item *item
 {
 	struct json_out w;
 
-	if (!restore_differs(r, item))
-		return E_OK;
 	lines_begin(l, &w);
 	lines_str(&w, "decision", decision_text((enum conflict_rule)item->decision));
 	lines_str(&w, "destination_path", r->dest.path);
@@ -207,10 +205,12 @@ write_conflicts(struct restore *r, int dir, const char *name, struct err *e)
 	enum ecode rc = lines_open(&l, r->s->os, dir, name, e);
 
 	restore_iter_begin(&it, r);
-	while (rc == E_OK && (item = restore_iter_next(&it)) != NULL) {
+	for (; rc == E_OK && (item = restore_iter_next(&it)) != NULL; index++) {
+		if (!restore_differs(r, item))
+			continue; /* nearly all of them: not even a path is made */
 		rc = restore_path(item->dir, item->name, &path, e);
 		if (rc == E_OK)
-			rc = put_conflict(r, &l, item, index++, &path, e);
+			rc = put_conflict(r, &l, item, index, &path, e);
 	}
 	if (rc == E_OK)
 		rc = put_only_live(r, &l, e);
