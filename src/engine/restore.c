@@ -418,6 +418,13 @@ staging_refused(struct restore *r, enum ecode rc, struct err *e)
 }
 
 static enum ecode
+all_staged(struct restore *r, enum ecode ignored, struct err *e)
+{
+	(void)ignored; /* it came after the staging */
+	return artifacts_staged(r, E_OK, e);
+}
+
+static enum ecode
 stage_and_verify(struct restore *r, struct err *e)
 {
 	struct progress *p = r->s->listener->progress;
@@ -435,12 +442,20 @@ stage_and_verify(struct restore *r, struct err *e)
 	if (rc == E_OK) {
 		artifacts_event(r, "stage_build_started", r->args->resume);
 		rc = restore_adopt(r, e);
-		rc = recorded(rc == E_OK ? restore_stage(r, e) : rc, artifacts_staged, r, e);
+		if (rc == E_OK)
+			rc = restore_stage(r, e);
+		artifacts_stage_ended(r, rc);
+		r->art.staged_later =
+			rc == E_OK && r->args->verify != VERIFY_NONE && r->damaged == 0;
+		if (!r->art.staged_later)
+			rc = recorded(rc, artifacts_staged, r, e);
 	}
 	if (rc == E_OK)
 		rc = restore_partial_drop(r, e);
 	if (rc == E_OK)
 		rc = judge_stage(r, e);
+	if (rc != E_OK && r->art.staged_later) /* all was staged, whatever is wrong with it */
+		rc = recorded(rc, all_staged, r, e);
 	if (rc != E_OK)
 		return staging_refused(r, rc, e);
 	atomic_store(&p->phase, PHASE_VERIFY);
@@ -485,6 +500,8 @@ rehearse(struct restore *r, struct err *e)
 		rc = artifacts_plan(r, e);
 	if (rc == E_OK)
 		rc = artifacts_staged(r, E_OK, e);
+	if (rc == E_OK)
+		artifacts_stage_ended(r, E_OK);
 	if (rc == E_OK)
 		rc = artifacts_verified(r, E_OK, e);
 	if (rc == E_OK)

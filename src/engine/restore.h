@@ -91,6 +91,8 @@ struct restore_args {
 	/* CONFLICT_ASK; from any thread; NULL: nobody is there, which is CONFLICT_REFUSE */
 	enum conflict_rule (*ask)(void *arg, const char *path);
 	void *ask_arg;
+	/* The tree need not outlive the run that reads it (a drill's): nothing waits for the medium. */
+	bool passing;
 	/* WC-15…23: write the artifact set; where: see restore_artifacts.c */
 	bool artifacts;
 	const char *artifacts_dir; /* NULL: below the destination */

@@ -439,9 +439,14 @@ artifacts_staged(struct restore *r, enum ecode outcome, struct err *e)
 			: r->args->allow_partial && r->damaged > 0 ? "partial"
 								   : "success",
 			e);
+	return rc;
+}
+
+void
+artifacts_stage_ended(struct restore *r, enum ecode outcome)
+{
 	artifacts_event(r, r->args->dry_run ? "stage_build_dry_run" : "stage_build_completed",
 		outcome == E_OK ? NULL : err_row(outcome)->name);
-	return rc;
 }
 
 static enum ecode

@@ -165,12 +165,13 @@ struct restore_extra_live {
 
 /* The artifact set of one restore (WC-15…23). */
 struct restore_artifacts {
-	int fd;           /* its directory; -1: none */
-	int journal_fd;   /* execution_journal.jsonl; -1: none */
-	const char *path; /* where it is now */
-	bool staged;      /* below the stage: moves with it */
-	bool earlier;     /* those of a run that is continued are in the stage, too */
-	bool in_tree;     /* its parent directory was made by us inside the tree */
+	int fd;            /* its directory; -1: none */
+	int journal_fd;    /* execution_journal.jsonl; -1: none */
+	const char *path;  /* where it is now */
+	bool staged;       /* below the stage: moves with it */
+	bool earlier;      /* those of a run that is continued are in the stage, too */
+	bool in_tree;      /* its parent directory was made by us inside the tree */
+	bool staged_later; /* the table of what was staged is written beside the verification: nothing is taken out of the stage before */
 	struct id candidates, conflicts, plan; /* digests */
 	struct hasher *hasher;
 	struct err trouble;    /* of the journal: code E_OK while there is none */
@@ -493,6 +494,8 @@ enum ecode artifacts_plan_file(struct restore *r, struct err *e) must_check;
 enum ecode artifacts_open(struct restore *r, struct err *e) must_check;
 /* stage_copy_results.jsonl, stage_copy_summary.json: what became of every candidate. */
 enum ecode artifacts_staged(struct restore *r, enum ecode rc, struct err *e) must_check;
+/* Its line in the journal. */
+void artifacts_stage_ended(struct restore *r, enum ecode rc);
 /* stage_verify_results.jsonl, stage_verify_summary.json */
 enum ecode artifacts_verified(struct restore *r, enum ecode rc, struct err *e) must_check;
 /* restore_summary.json: how it ended, for every end. */

@@ -351,6 +351,22 @@ count_listed(struct restore *r)
 		w->verified.files = r->planned.files;
 }
 
+/*
+ * What this thread does while the workers read: the table of what was staged,
+ * and the longest part of making the stage durable, so that the sync before
+ * the promotion finds little left.  That one is what the promotion counts on;
+ * but an error of write-back is told to a descriptor once, so it ends the run here.
+ */
+static enum ecode
+beside(struct restore *r, struct err *e)
+{
+	const struct os *os = r->s->os;
+	enum ecode rc = r->art.staged_later ? artifacts_staged(r, E_OK, e) : E_OK;
+	int got = rc == E_OK && !r->args->passing ? os->syncfs(os, r->dest.root_fd) : 0;
+
+	return got < 0 ? io_refusal(e, E_STAGE_IO, got, "syncfs", r->dest.run_path) : rc;
+}
+
 enum ecode
 restore_verify(struct restore *r, struct err *e)
 {
@@ -365,6 +381,9 @@ restore_verify(struct restore *r, struct err *e)
 		r->dirs[i]->task.run = verify_dir_task;
 		flow_add(r->s->flow, &r->dirs[i]->task);
 	}
+	rc = beside(r, e);
+	if (rc != E_OK)
+		flow_stop(r->s->flow, rc, e);
 	rc = flow_finish(r->s->flow, e);
 	if (rc != E_OK)
 		return rc;
