@@ -50,6 +50,21 @@ FILE_LIMIT = 10  # bytes a process may write to a file: not even a lock fits
 CHEAP_N = 1024  # of scrypt; init takes 32768
 LITTLE_MEMORY = 40_000_000  # bytes of address space: the program starts, and scrypt's 32 MiB do not fit
 
+# Runs the rest of its words; as soon as the pattern has a file, the victim gets longer.
+MEDDLER = """
+import glob, os, sys, time
+if os.fork() == 0:
+    for fd in (0, 1, 2):
+        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+    until = time.monotonic() + 60
+    while not glob.glob(sys.argv[1]) and time.monotonic() < until:
+        time.sleep(0.005)
+    with open(sys.argv[2], "a") as victim:
+        victim.write("later")
+    os._exit(0)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
 # ---- what a row is, and how it is judged ----
 
 def load_schemas():
@@ -612,9 +627,36 @@ class Rows:
         copy.write_bytes(b"something else")
         (self.work / "elsewhere").rename(self.work / "there")
         self.t.row("restore-undo", 23, 5137, "a damaged copy", words=[made])
-        for command in ("restore-undo",):
-            self.t.skip([(command, 38)], "only a race with another program changes a path in the moment before it is replaced")
-        self.t.skip([("restore-undo", 35)], "it needs a file system that cannot exchange two names")
+        self.meddled()
+
+    def meddled(self):
+        """What only happens when another program, or another file system, has its hand in: strace makes both."""
+        refuses = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat2", "-e", "inject=renameat2:error=EINVAL"]
+        slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=150000"]
+        if shutil.which("strace") is None or subprocess.run([*slow, "true"], capture_output=True).returncode != 0:
+            self.t.skip([("restore-undo", 35), ("restore-undo", 38)], "strace may not trace here")
+            return
+        env = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1", "XDG_DATA_HOME": str(self.work / "sets-of-others")}
+
+        def renew():
+            self.renew()
+            remove(self.work / "sets-of-others")
+
+        self.t.row("restore-in-place", 38, 5132, "a file that changes after it was copied", env=env, reset=renew,
+                   before=[sys.executable, "-c", MEDDLER, self.work / "sets-of-others/holdfast/restore-backups/*/manifest.toml", self.work / "live/src/file", *slow])
+        made = self.safety_set(self.work / "busy")
+        file = self.work / "busy/src/file"
+        env["XDG_DATA_HOME"] = None
+        self.t.row("restore-undo", 38, 5132, "a file that changes after it was copied", words=[made], env=env,
+                   before=[sys.executable, "-c", MEDDLER, file.with_name(".holdfast*"), file, *slow])
+        check(file.read_bytes().endswith(b"later"), "and what was written meanwhile is there")
+        file.unlink()
+        file.mkdir()
+        self.t.row("restore-undo", 35, 5138, "a file system that cannot exchange a file and a directory", words=[made], env=env,
+                   before=[*refuses, "-P", file.parent])
+        check(file.is_dir() and not any(file.parent.glob(".holdfast*")), "and the directory is there, and nothing else")
+        self.t.fine("restore-undo", words=[made], name="on one that can")
+        check(file.is_file(), "the file is there again")
 
     def of_others(self):
         self.renew()
