@@ -408,6 +408,8 @@ test_killed_with_threads(void **state)
 		b.stop_at = ALL_BYTES * 3 / 4;
 		b.h.listener.stop = die_after_checkpoint;
 		b.args.run_id = "first";
+		/* the estimate would ask `stop` too, and the checkpoint would wait for the estimate */
+		b.args.capacity = CAPACITY_WATCH;
 		open_session(&s, os_posix(), b.vault, TEST_PASSWORD, 2, SESSION_SHARED, &b.h);
 		_exit(backup_run(&s, &b.args, &b.r, &b.e) == E_OK ? 1 : 2);
 	}
