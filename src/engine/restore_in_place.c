@@ -212,14 +212,15 @@ collect(struct in_place *p, struct err *e)
 	return E_OK;
 }
 
-/* A directory that stays gets the snapshot's attributes: when it was selected, and something about it changes. */
+/*
+ * A directory that stays gets the snapshot's attributes: when it was selected, and something in it or about it changes.
+ * Its time alone is something: a run that was ended late has put every entry, and no time of a directory.
+ */
 static bool
 is_described(const struct restore *r, const struct restore_dir *d)
 {
-	unsigned bits = LIVE_MODE | (r->privileged ? LIVE_OWNER : 0U);
-
 	return d->fate == FATE_THERE && d->parent != NULL && !d->self->skipped &&
-	       (d->touched || (d->self->live & bits) != 0);
+	       (d->touched || (d->self->live & restore_policy_live(r)) != 0);
 }
 
 /* ---- the safety set ---- */

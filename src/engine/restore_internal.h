@@ -51,6 +51,8 @@ struct restore_item;
 #define LIVE_TIME    16U
 #define LIVE_OWNER   32U
 #define LIVE_MODE    64U
+#define LIVE_LINK \
+	128U /* the snapshot has it as another name of an inode; here it is a file of its own */
 #define LIVE_DIFFERS (LIVE_TYPE | LIVE_SIZE | LIVE_CONTENT)
 
 /* What few entries have. */
@@ -60,8 +62,9 @@ struct restore_extra {
 	const char *target; /* symlinks; NUL-terminated */
 	uint64_t rdev;
 	uint64_t inode, device_id; /* links > 1 only, else 0 */
-	uint32_t names;            /* names this inode gets; counted at the primary */
-	const char *from; /* its path in the snapshot ("/a/b"), where that is another; else NULL */
+	uint64_t live_ino; /* of what is at the destination, when that is of this type; else 0 */
+	uint32_t names;    /* names this inode gets; counted at the primary */
+	const char *from;  /* its path in the snapshot ("/a/b"), where that is another; else NULL */
 	uint8_t *
 		have; /* of a continued restore: a bit per piece that is in the file already; else NULL */
 };
@@ -311,6 +314,8 @@ bool restore_policy_leaves(struct restore *r, enum node_type type); /* counted *
 bool restore_policy_xattr(const struct restore *r, struct slice name);
 bool restore_policy_links(const struct restore *r);
 bool restore_policy_times(const struct restore *r);
+/* LIVE_*: differences of attributes that count in place.  What is not applied is no difference. */
+unsigned restore_policy_live(const struct restore *r);
 void restore_put_without(struct json_out *w, const struct restore_args *args);
 
 /* ---- restore_map.c: the plan's paths, moved (--map, --strip-components) ---- */

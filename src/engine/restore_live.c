@@ -101,10 +101,12 @@ compare_entry(struct looking *l, struct restore_item *item, const struct os_meta
 		item->live |= LIVE_OWNER;
 	if (item->type != NODE_SYMLINK && (item->st_mode & 07777) != (m->mode & 07777))
 		item->live |= LIVE_MODE;
-	if (item->type == NODE_DIR)
-		return E_OK;
 	if (instant_cmp(item->mtime, m->mtime) != 0)
 		item->live |= LIVE_TIME;
+	if (item->type == NODE_DIR)
+		return E_OK;
+	if (item->extra != NULL)
+		item->extra->live_ino = m->ino;
 	if (item->type == NODE_SYMLINK)
 		return compare_target(l, item, e);
 	if (item->type != NODE_FILE) {
@@ -185,7 +187,7 @@ restore_differs(const struct restore *r, const struct restore_item *item)
 	unsigned bits = LIVE_DIFFERS;
 
 	if (r->args->kind == RESTORE_IN_PLACE && item->type != NODE_DIR)
-		bits |= LIVE_TIME | LIVE_MODE | (r->privileged ? LIVE_OWNER : 0U);
+		bits |= restore_policy_live(r) | LIVE_LINK;
 	return (item->live & bits) != 0;
 }
 
@@ -196,6 +198,22 @@ bounded(const struct restore *r, enum conflict_rule rule)
 	return restore_keeps(r) && r->args->tree == TREE_ADD_ONLY && rule != CONFLICT_LIVE
 		       ? CONFLICT_REFUSE
 		       : rule;
+}
+
+static enum ecode
+ask_rules(struct restore *r, struct restore_worker *w, const struct restore_item *item,
+	enum conflict_rule *rule, struct err *e)
+{
+	enum ecode rc = restore_path(item->dir, item->name, &w->path, e);
+
+	if (rc != E_OK)
+		return rc;
+	*rule = chosen(r, (const char *)w->path.p, w->path.len);
+	if (*rule == CONFLICT_ASK)
+		*rule = r->args->ask == NULL
+				? CONFLICT_REFUSE
+				: r->args->ask(r->args->ask_arg, (const char *)w->path.p);
+	return E_OK;
 }
 
 static enum ecode
@@ -211,14 +229,9 @@ decide(struct looking *l, struct restore_item *item, const struct os_meta *m, st
 		return E_OK;
 	}
 	atomic_fetch_add(&r->differing, 1);
-	rc = restore_path(l->d, item->name, &l->w->path, e);
+	rc = ask_rules(r, l->w, item, &rule, e);
 	if (rc != E_OK)
 		return rc;
-	rule = chosen(r, (const char *)l->w->path.p, l->w->path.len);
-	if (rule == CONFLICT_ASK)
-		rule = r->args->ask == NULL
-			       ? CONFLICT_REFUSE
-			       : r->args->ask(r->args->ask_arg, (const char *)l->w->path.p);
 	item->decision = (uint8_t)bounded(r, settle(rule, item, m));
 	if (item->decision == CONFLICT_REFUSE)
 		atomic_fetch_add(&r->unresolved, 1);
@@ -364,6 +377,51 @@ compare_dir_task(struct flow_task *task, unsigned worker, struct err *e)
 	return rc == E_OK ? go_down(&l, e) : rc;
 }
 
+/* ---- names of one inode ---- */
+
+/*
+ * Once all of them were looked at.  A restore in place that ended between two
+ * names of one inode leaves two files that are right each by itself.
+ */
+static enum ecode
+compare_link(struct restore *r, struct restore_item *item, struct err *e)
+{
+	struct restore_worker *w = &r->worker[r->s->workers];
+	const struct restore_item *first = item->to.link_to;
+	bool differed = restore_differs(r, item);
+	enum conflict_rule rule;
+	enum ecode rc;
+
+	if (item->extra == NULL || first->extra == NULL || item->extra->live_ino == 0 ||
+		first->extra->live_ino == 0 || item->extra->live_ino == first->extra->live_ino)
+		return E_OK;
+	item->live |= LIVE_LINK;
+	if (differed)
+		return E_OK;
+	atomic_fetch_sub(&r->identical, 1);
+	atomic_fetch_add(&r->differing, 1);
+	rc = ask_rules(r, w, item, &rule, e);
+	if (rc != E_OK)
+		return rc;
+	/* neither is newer nor larger */
+	item->decision = rule == CONFLICT_NEWER || rule == CONFLICT_LARGER ? CONFLICT_SNAPSHOT
+									   : (uint8_t)rule;
+	if (item->decision == CONFLICT_REFUSE)
+		atomic_fetch_add(&r->unresolved, 1);
+	return E_OK;
+}
+
+static enum ecode
+compare_links(struct restore *r, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	for (size_t i = 0; rc == E_OK && r->args->kind == RESTORE_IN_PLACE && i < r->link_count;
+		i++)
+		rc = compare_link(r, r->links[i], e);
+	return rc;
+}
+
 enum ecode
 restore_live_compare(struct restore *r, struct err *e)
 {
@@ -378,5 +436,6 @@ restore_live_compare(struct restore *r, struct err *e)
 		return rc;
 	r->root->task.run = compare_dir_task;
 	flow_add(r->s->flow, &r->root->task);
-	return flow_finish(r->s->flow, e);
+	rc = flow_finish(r->s->flow, e);
+	return rc == E_OK ? compare_links(r, e) : rc;
 }

@@ -128,7 +128,8 @@ put_differences(struct json_out *w, uint8_t live)
 		unsigned bit;
 		const char *name;
 	} names[] = { { LIVE_TYPE, "type" }, { LIVE_SIZE, "size" }, { LIVE_CONTENT, "content" },
-		{ LIVE_TIME, "time" }, { LIVE_OWNER, "owner" }, { LIVE_MODE, "mode" } };
+		{ LIVE_TIME, "time" }, { LIVE_OWNER, "owner" }, { LIVE_MODE, "mode" },
+		{ LIVE_LINK, "link" } };
 
 	json_put_key(w, "differs");
 	json_open_array(w);

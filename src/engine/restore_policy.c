@@ -191,6 +191,15 @@ restore_policy_times(const struct restore *r)
 	return !r->policy->without.times;
 }
 
+unsigned
+restore_policy_live(const struct restore *r)
+{
+	const struct restore_without *w = &r->policy->without;
+
+	return (w->times ? 0U : LIVE_TIME) | (w->mode ? 0U : LIVE_MODE) |
+	       (w->owner || !r->privileged ? 0U : LIVE_OWNER);
+}
+
 static bool
 starts(struct slice name, const char *with)
 {
@@ -224,6 +233,44 @@ judge_setid(const struct restore *r, const struct node *node, struct restore_ite
 		item->st_mode &= ~(uint32_t)(S_ISUID | S_ISGID);
 }
 
+/* ---- modes of what had an access list ---- */
+
+#define ACL_ACCESS      ACL_PREFIX "access"
+#define ACL_HEAD_BYTES  4 /* version, little-endian like the rest: linux/posix_acl_xattr.h */
+#define ACL_ENTRY_BYTES 8 /* tag, rights, id */
+#define ACL_TAG_GROUP   4
+#define ACL_TAG_MASK    16
+
+/*
+ * With an access list the group's bits of a mode are its mask: the most that
+ * anybody named in it may do.  Without the list they would be the group's own, so
+ * they become what the group had: its entry, within the mask.
+ */
+static uint32_t
+without_mask(uint32_t st_mode, struct slice acl)
+{
+	uint32_t group = 0, mask = 7;
+
+	for (size_t at = ACL_HEAD_BYTES; at + ACL_ENTRY_BYTES <= acl.len; at += ACL_ENTRY_BYTES) {
+		unsigned tag = acl.p[at] | (unsigned)acl.p[at + 1] << 8;
+
+		if (tag == ACL_TAG_GROUP)
+			group = acl.p[at + 2] & 7U;
+		else if (tag == ACL_TAG_MASK)
+			mask = acl.p[at + 2] & 7U;
+	}
+	return (st_mode & ~UINT32_C(070)) | (group & mask) << 3;
+}
+
+static uint32_t
+mode_without_acl(const struct node *node, uint32_t st_mode)
+{
+	for (size_t i = 0; i < node->xattr_count; i++)
+		if (slice_is(node->xattrs[i].name, ACL_ACCESS))
+			return without_mask(st_mode, node->xattrs[i].value);
+	return st_mode;
+}
+
 void
 restore_policy_item(const struct restore *r, const struct node *node, struct restore_item *item)
 {
@@ -241,6 +288,8 @@ restore_policy_item(const struct restore *r, const struct node *node, struct res
 		item->gid = me.gid;
 	}
 	judge_setid(r, node, item);
+	if (p->without.acls)
+		item->st_mode = mode_without_acl(node, item->st_mode);
 	if (p->without.mode && item->type != NODE_SYMLINK)
 		item->st_mode = item->type == NODE_DIR ? PLAIN_DIR_MODE : PLAIN_FILE_MODE;
 }

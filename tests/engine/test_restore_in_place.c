@@ -20,6 +20,8 @@
 #define CALLS_MAX 8000
 #define PARTS     100000
 
+#define MADE 1600000000 /* seconds; the time of every node of make_vault.c */
+
 static struct fix f;
 static struct fault_os faults;
 static char home[300], live[300], sets[300], kept[300];
@@ -305,6 +307,87 @@ test_both_twins(void **state)
 	assert_int_equal(serial, tree_digest(live));
 }
 
+static struct stat
+look(const char *rel)
+{
+	struct stat st;
+	char path[700];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", live, rel);
+	assert_int_equal(lstat(path, &st), 0);
+	return st;
+}
+
+/* What a run that was ended late leaves undone, the next one finds: names of one inode, and times of directories. */
+static void
+expect_mended(void)
+{
+	assert_true(look("twin-a").st_ino == look("twin-b").st_ino);
+	assert_int_equal(look("dir").st_mtime, MADE); /* as the snapshot has it */
+}
+
+static void
+set_mtime(const char *rel, time_t when)
+{
+	const struct timespec times[2] = { { .tv_sec = when }, { .tv_sec = when } };
+	char path[700];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", live, rel);
+	assert_int_equal(utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+/* Killed between the two names: each file is right by itself. */
+static void
+test_names_of_one_inode_are_joined_again(void **state)
+{
+	char path[700];
+
+	(void)state;
+	restore_once(0);
+	(void)snprintf(path, sizeof(path), "%s/twin-b", live);
+	assert_int_equal(unlink(path), 0);
+	put_text("twin-b", "small", look("twin-a").st_mode & 07777);
+	set_mtime("twin-b", look("twin-a").st_mtime);
+	expect_rc(&f, restore_again(), E_OK);
+	assert_int_equal(f.result.differing, 1);
+	expect_mended();
+	assert_true(is_text(live, "twin-b", "small"));
+	expect_rc(&f, restore_again(), E_OK);
+	assert_int_equal(f.result.put_paths, 0);
+}
+
+/* … and killed before the times of directories were set. */
+static void
+test_the_time_of_a_directory_is_set_again(void **state)
+{
+	(void)state;
+	restore_once(0);
+	set_mtime("dir", 1700000000);
+	expect_rc(&f, restore_again(), E_OK);
+	assert_int_equal(f.result.put_paths, 0);
+	expect_mended();
+	assert_non_null(f.result.safety); /* with it the time can be put back */
+}
+
+/* D-14: what is not applied is no difference, so equal files stay the files they are. */
+static void
+test_what_is_not_applied_is_no_difference(void **state)
+{
+	struct stat before;
+
+	(void)state;
+	restore_once(0);
+	put_text("twin-a", "small", 0640);
+	set_mtime("twin-a", 1700000000);
+	before = look("twin-a");
+	f.args.without = (struct restore_without){ .mode = true, .times = true, .owner = true };
+	expect_rc(&f, restore_again(), E_OK);
+	f.args.without = (struct restore_without){ .mode = false };
+	assert_int_equal(f.result.put_paths, 0);
+	assert_true(look("twin-a").st_ino == before.st_ino);
+	assert_int_equal(look("twin-a").st_mode & 07777, 0640);
+}
+
 static void
 test_a_mode_alone_is_a_difference(void **state)
 {
@@ -586,6 +669,7 @@ judge(enum ecode rc)
 	assert_int_equal(faults.open_fds, 0);
 	expect_rc(&f, run((struct fault_plan){ 0 }), E_OK);
 	assert_int_equal(count_new(), PATHS_NEW);
+	expect_mended();
 }
 
 static void
@@ -834,6 +918,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_twins),
 		cmocka_unit_test(test_a_mode_alone_is_a_difference),
+		cmocka_unit_test(test_names_of_one_inode_are_joined_again),
+		cmocka_unit_test(test_the_time_of_a_directory_is_set_again),
+		cmocka_unit_test(test_what_is_not_applied_is_no_difference),
 		cmocka_unit_test(test_a_dry_run_changes_nothing),
 		cmocka_unit_test(test_live_and_keep_both),
 		cmocka_unit_test(test_no_such_directory),
