@@ -62,9 +62,12 @@ struct restore_extra {
 	const char *target; /* symlinks; NUL-terminated */
 	uint64_t rdev;
 	uint64_t inode, device_id; /* links > 1 only, else 0 */
-	uint64_t live_ino; /* of what is at the destination, when that is of this type; else 0 */
-	uint32_t names;    /* names this inode gets; counted at the primary */
-	const char *from;  /* its path in the snapshot ("/a/b"), where that is another; else NULL */
+	uint64_t live_ino;  /* of what is at the destination, when that is of this type; else 0 */
+	uint64_t live_size; /* of what differs there and is no directory */
+	struct instant live_mtime;
+	bool live_told;   /* these two are set */
+	uint32_t names;   /* names this inode gets; counted at the primary */
+	const char *from; /* its path in the snapshot ("/a/b"), where that is another; else NULL */
 	uint8_t *
 		have; /* of a continued restore: a bit per piece that is in the file already; else NULL */
 };
@@ -364,8 +367,13 @@ struct restore_keep_dir;
 bool restore_keeps(const struct restore *r);
 /* A directory that both have: it keeps the metadata it has. */
 bool restore_dir_stays(const struct restore *r, const struct restore_item *dir);
+struct restore_stays {
+	uint64_t bytes;   /* by size: the same tree always gives the same plan (D-15) */
+	uint64_t taken;   /* by blocks, which depend on what the file system did before */
+	uint64_t entries; /* inodes at most */
+};
 enum ecode restore_keep_measure(
-	struct restore *r, uint64_t *bytes, uint64_t *entries, struct err *e) must_check;
+	struct restore *r, struct restore_stays *out, struct err *e) must_check;
 enum ecode restore_keep_copy(struct restore *r, struct err *e) must_check;
 enum ecode restore_keep_compare(struct restore *r, struct err *e) must_check;
 enum ecode restore_keep_finish(struct restore *r, struct err *e) must_check;

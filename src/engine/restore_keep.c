@@ -21,6 +21,7 @@
 #include "os/io.h"
 
 #define KEEP_BUFFER_BYTES ((size_t)1 << 20)
+#define BYTES_PER_BLOCK   512 /* of stat's blocks: inode(7) */
 
 enum keep_pass {
 	PASS_MEASURE,
@@ -42,7 +43,8 @@ struct keeping {
 	struct copier copier;
 	int live_fd, stage_fd;
 	uint64_t kept;           /* names in the directory in hand */
-	uint64_t bytes, entries; /* of all */
+	uint64_t bytes, entries; /* of all; bytes by size, which the same tree always has (D-15) */
+	uint64_t taken; /* … and by blocks, which depend on what the file system did before */
 };
 /* One entry of the live tree that stays. */
 struct staying {
@@ -364,6 +366,15 @@ socket_stays(struct keeping *k, const struct staying *s)
 	return E_OK;
 }
 
+/* Sparse files of others may add up to more than there is: then it is too much, not little. */
+static void
+add_to(uint64_t *sum, uint64_t bytes)
+{
+	if (__builtin_add_overflow(*sum, bytes, sum) ||
+		__builtin_add_overflow(*sum, RESTORE_BLOCK_BYTES, sum))
+		*sum = UINT64_MAX;
+}
+
 static enum ecode
 keep_entry(struct keeping *k, const struct staying *s, struct err *e)
 {
@@ -378,7 +389,8 @@ keep_entry(struct keeping *k, const struct staying *s, struct err *e)
 		return socket_stays(k, s);
 	k->kept++;
 	k->entries++;
-	k->bytes += m->blocks * 512 + RESTORE_BLOCK_BYTES;
+	add_to(&k->bytes, S_ISREG(m->mode) ? m->size : 0);
+	add_to(&k->taken, m->blocks * BYTES_PER_BLOCK);
 	if (S_ISDIR(m->mode))
 		return keep_dir(k, s, e);
 	if (k->pass == PASS_COMPARE)
@@ -524,13 +536,12 @@ begin(struct restore *r, enum keep_pass what)
 }
 
 enum ecode
-restore_keep_measure(struct restore *r, uint64_t *bytes, uint64_t *entries, struct err *e)
+restore_keep_measure(struct restore *r, struct restore_stays *out, struct err *e)
 {
 	autoclean(done) struct keeping k = begin(r, PASS_MEASURE);
 	enum ecode rc = pass(&k, e);
 
-	*bytes = k.bytes;
-	*entries = k.entries;
+	*out = (struct restore_stays){ .bytes = k.bytes, .taken = k.taken, .entries = k.entries };
 	return rc;
 }
 

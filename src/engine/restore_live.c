@@ -216,6 +216,28 @@ ask_rules(struct restore *r, struct restore_worker *w, const struct restore_item
 	return E_OK;
 }
 
+/* What would be replaced is part of what is approved: edited since, it is another plan. */
+static enum ecode
+note_live(struct looking *l, struct restore_item *item, const struct os_meta *m, struct err *e)
+{
+	enum ecode rc = E_OK;
+	void *p;
+
+	if (S_ISDIR(m->mode))
+		return E_OK;
+	if (item->extra == NULL) {
+		rc = arena_alloc(&l->w->plan, sizeof(*item->extra), &p, e);
+		if (rc != E_OK)
+			return rc;
+		item->extra = p;
+		*item->extra = (struct restore_extra){ .names = 1 };
+	}
+	item->extra->live_size = m->size;
+	item->extra->live_mtime = m->mtime;
+	item->extra->live_told = true;
+	return E_OK;
+}
+
 static enum ecode
 decide(struct looking *l, struct restore_item *item, const struct os_meta *m, struct err *e)
 {
@@ -229,7 +251,9 @@ decide(struct looking *l, struct restore_item *item, const struct os_meta *m, st
 		return E_OK;
 	}
 	atomic_fetch_add(&r->differing, 1);
-	rc = ask_rules(r, l->w, item, &rule, e);
+	rc = note_live(l, item, m, e);
+	if (rc == E_OK)
+		rc = ask_rules(r, l->w, item, &rule, e);
 	if (rc != E_OK)
 		return rc;
 	item->decision = (uint8_t)bounded(r, settle(rule, item, m));

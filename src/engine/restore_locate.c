@@ -292,15 +292,20 @@ by_place(const void *a, const void *b)
 
 /* ---- verdicts ---- */
 
+/* The plan tells what sizes add up to; what is refused is what is really taken. */
 static enum ecode
-check_space(struct restore *r, uint64_t need, struct err *e)
+check_space(struct restore *r, uint64_t need, const struct restore_stays *stays, struct err *e)
 {
+	uint64_t real = stays->taken < stays->bytes ? stays->taken : stays->bytes;
 	uint64_t items = r->planned.files + r->planned.dirs + r->planned.others - r->link_count + 3;
 
 	need += RESTORE_RESERVE_BYTES;
 	if (r->args->artifacts) /* wherever they go: a plan must not depend on it */
 		need += items * RESTORE_RECORD_BYTES;
-	r->needed = need;
+	if (__builtin_add_overflow(need, stays->bytes, &r->needed))
+		r->needed = UINT64_MAX;
+	if (__builtin_add_overflow(need, real, &need))
+		need = UINT64_MAX;
 	if (r->args->resume != NULL)
 		return E_OK; /* some of it is staged: restore_adopt() */
 	if (r->args->kind == RESTORE_IN_PLACE)
@@ -321,6 +326,7 @@ restore_locate(struct restore *r, struct err *e)
 {
 	bool filtered =
 		r->args->includes != NULL || r->args->excludes != NULL || r->args->only_count > 0;
+	const struct restore_stays nothing = { .bytes = 0 };
 	uint64_t need = 0;
 	bool none;
 	enum ecode rc;
@@ -343,7 +349,7 @@ restore_locate(struct restore *r, struct err *e)
 		return err_set(e, E_NOTHING_MATCHED, 0,
 			"the patterns given leave no path of snapshot %s", r->args->snapshot);
 	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
-	return restore_keeps(r) ? E_OK : check_space(r, need, e);
+	return restore_keeps(r) ? E_OK : check_space(r, need, &nothing, e);
 }
 
 /* ---- the plan without what stays ---- */
@@ -384,7 +390,8 @@ forget_places(struct restore *r)
 enum ecode
 restore_relocate(struct restore *r, struct err *e)
 {
-	uint64_t need = 0, bytes = 0, entries = 0;
+	struct restore_stays stays = { .bytes = 0 };
+	uint64_t need = 0;
 	enum ecode rc;
 
 	if (!restore_keeps(r))
@@ -400,14 +407,14 @@ restore_relocate(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = locate_all(r, &need, e);
 	if (rc == E_OK)
-		rc = restore_keep_measure(r, &bytes, &entries, e);
+		rc = restore_keep_measure(r, &stays, e);
 	if (rc != E_OK)
 		return rc;
 	if (r->use_count > 1)
 		qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
-	if (r->args->resume == NULL && entries > r->space.free_inodes)
+	if (r->args->resume == NULL && stays.entries > r->space.free_inodes)
 		return err_set(e, E_DEST_SPACE, 0,
 			"%" PRIu64 " inodes are needed for what stays, %" PRIu64 " are free",
-			entries, r->space.free_inodes);
-	return check_space(r, need + bytes, e);
+			stays.entries, r->space.free_inodes);
+	return check_space(r, need, &stays, e);
 }

@@ -149,6 +149,10 @@ put_conflict(struct restore *r, struct lines *l, const struct restore_item *item
 	lines_str(&w, "decision", decision_text((enum conflict_rule)item->decision));
 	lines_str(&w, "destination_path", r->dest.path);
 	put_differences(&w, item->live);
+	if (item->extra != NULL && item->extra->live_told) {
+		lines_time(&w, "live_mtime", item->extra->live_mtime);
+		lines_u64(&w, "live_size", item->extra->live_size);
+	}
 	lines_u64(&w, "operation_index", index);
 	lines_str(&w, "reason", "differs from what is there");
 	restore_put_path(&w, "relative_path", path);
