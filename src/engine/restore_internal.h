@@ -256,7 +256,7 @@ struct restore {
 	struct restore_artifacts art;
 };
 
-/* ---- restore.c: what every pass needs ---- */
+/* ---- restore_parts.c: what every pass needs ---- */
 /* Asked between items: E_INTERRUPTED once the listener wants an end. */
 enum ecode restore_asked_to_stop(struct restore *r, struct err *e) must_check;
 /* "/a/b/name" replaces `out`, NUL-terminated (not counted); name NULL: the directory itself ("" for the root). */
@@ -282,6 +282,8 @@ void restore_damage(struct restore *r, const struct restore_dir *d, const char *
 /* The descriptor of a staged directory, held by the worker until it needs another. */
 enum ecode restore_open_dir(struct restore *r, struct restore_worker *w,
 	const struct restore_dir *d, int *fd, struct err *e) must_check;
+enum ecode restore_open_workers(struct restore *r, struct err *e) must_check;
+void restore_close_workers(struct restore *r);
 void restore_close_held(struct restore *r);     /* of all workers */
 void restore_keep_task(struct flow_task *task); /* drop for tasks that live in an arena */
 /* Refusals of writing below the stage become E_STAGE_IO; E_IO_SPACE and others stay. */
