@@ -247,35 +247,28 @@ make_stage_dir(struct restore *r, struct err *e)
 		return stage_refused(e, got, "mkdir", d->stage_name);
 	d->stage_made = got >= 0;
 	rc = open_made(r, stage_home(d), d->stage_name, &d->stage_fd, e);
-	if (rc != E_OK || got >= 0)
+	if (rc != E_OK)
 		return rc;
 	got = os->stat(os, d->stage_fd, "", AT_EMPTY_PATH, &m);
 	if (got < 0)
 		return stage_refused(e, got, "stat", d->stage_name);
 	if (m.uid != os->ids(os).uid || (m.mode & 022) != 0)
 		return err_set(e, E_PLACE_EXISTS, 0, "%s belongs to somebody else", d->stage_name);
-	d->stage_made = true; /* of an earlier run; removed only when empty */
+	d->stage_made = true; /* also of an earlier run; removed only when empty */
 	return E_OK;
 }
 
+/* By the descriptor of what this run made: its name and those above it may lead elsewhere by now. */
 static enum ecode
 make_root(struct restore *r, struct err *e)
 {
-	autoclean(buf_done) struct buf path = buf_limit(PATH_TEXT_MAX);
 	struct restore_dest *d = &r->dest;
-	enum ecode rc;
+	enum ecode rc = place_open_at(r->s->os, d->run_fd, RESTORE_STAGE_ROOT, &r->place, e);
 
-	rc = buf_printf(&path, e, "%s/" RESTORE_STAGE_ROOT, d->run_path);
-	if (rc == E_OK)
-		rc = buf_add_byte(&path, '\0', e);
-	if (rc == E_OK)
-		rc = place_open(r->s->os, (const char *)path.p, &r->place, e);
-	if (rc == E_OK)
-		rc = place_open_dir(r->place, "", &d->root_fd, e);
-	return rc;
+	return rc == E_OK ? place_open_dir(r->place, "", &d->root_fd, e) : rc;
 }
 
-/* The path was walked again for the place: it must have led to what this run made. */
+/* What was opened must still be what has the name. */
 static enum ecode
 check_root(struct restore *r, struct err *e)
 {

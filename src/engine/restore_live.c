@@ -455,7 +455,7 @@ restore_live_compare(struct restore *r, struct err *e)
 		r->fresh = r->planned.files + r->planned.dirs + r->planned.others;
 		return E_OK;
 	}
-	rc = place_look(r->s->os, r->dest.path, &r->live, e);
+	rc = place_look_at(r->s->os, r->dest.parent_fd, r->dest.base, &r->live, e);
 	if (rc != E_OK)
 		return rc;
 	r->root->task.run = compare_dir_task;

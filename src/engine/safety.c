@@ -102,7 +102,7 @@ open_set(struct safety *s, struct err *e)
 	if (rc == E_OK)
 		rc = io_publish(s->os, &begun, &none, 0, e);
 	if (rc == E_OK)
-		rc = place_open(s->os, s->set_path, &s->place, e);
+		rc = place_open_at(s->os, s->set_fd, ".", &s->place, e);
 	return rc;
 }
 

@@ -99,14 +99,14 @@ strip_root(const struct place *p, const char *dir, struct err *e)
 }
 
 static enum ecode
-open_root(struct place *p, const char *dir, struct err *e)
+open_root(struct place *p, int at, const char *dir, struct err *e)
 {
 	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	struct os_meta m;
 	int rc;
 
 	do {
-		p->root = p->os->open(p->os, AT_FDCWD, dir, flags, 0);
+		p->root = p->os->open(p->os, at, dir, flags, 0);
 	} while (p->root == -EINTR);
 	if (p->root < 0)
 		return io_refusal(e, E_PLACE_IO, p->root, "open", dir);
@@ -118,7 +118,8 @@ open_root(struct place *p, const char *dir, struct err *e)
 }
 
 static enum ecode
-open_place(const struct os *os, const char *dir, bool ours, struct place **out, struct err *e)
+open_place(
+	const struct os *os, int at, const char *dir, bool ours, struct place **out, struct err *e)
 {
 	struct place *p = calloc(1, sizeof(*p));
 	enum ecode rc;
@@ -126,7 +127,7 @@ open_place(const struct os *os, const char *dir, bool ours, struct place **out, 
 	if (p == NULL)
 		return err_set(e, E_NOMEM, ENOMEM, "destination %s", dir);
 	*p = (struct place){ .os = os, .root = -1 };
-	rc = open_root(p, dir, e);
+	rc = open_root(p, at, dir, e);
 	if (rc == E_OK && ours)
 		rc = strip_root(p, dir, e);
 	if (rc != E_OK)
@@ -139,13 +140,25 @@ open_place(const struct os *os, const char *dir, bool ours, struct place **out, 
 enum ecode
 place_open(const struct os *os, const char *dir, struct place **out, struct err *e)
 {
-	return open_place(os, dir, true, out, e);
+	return open_place(os, AT_FDCWD, dir, true, out, e);
 }
 
 enum ecode
 place_look(const struct os *os, const char *dir, struct place **out, struct err *e)
 {
-	return open_place(os, dir, false, out, e);
+	return open_place(os, AT_FDCWD, dir, false, out, e);
+}
+
+enum ecode
+place_open_at(const struct os *os, int at, const char *dir, struct place **out, struct err *e)
+{
+	return open_place(os, at, dir, true, out, e);
+}
+
+enum ecode
+place_look_at(const struct os *os, int at, const char *dir, struct place **out, struct err *e)
+{
+	return open_place(os, at, dir, false, out, e);
 }
 
 void

@@ -17,6 +17,11 @@ enum ecode place_open(
 /* The same for a directory that is not ours: it is opened, and nothing about it is changed. */
 enum ecode place_look(
 	const struct os *os, const char *dir, struct place **out, struct err *e) must_check;
+/* The same for a name in a directory that is held open: whatever became of the paths that led there. */
+enum ecode place_open_at(
+	const struct os *os, int at, const char *dir, struct place **out, struct err *e) must_check;
+enum ecode place_look_at(
+	const struct os *os, int at, const char *dir, struct place **out, struct err *e) must_check;
 void place_close(struct place **p);
 
 /*

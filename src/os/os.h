@@ -79,7 +79,7 @@ struct os {
 	int (*chown)(const struct os *os, int dir, const char *path, uint32_t uid, uint32_t gid,
 		int at_flags);
 	int (*chmod)(const struct os *os, int dir, const char *path,
-		mode_t mode); /* path NULL: fchmod */
+		mode_t mode); /* path NULL: fchmod; a link in `dir` is not followed: -ENOTSUP */
 	int (*utimens)(const struct os *os, int dir, const char *path, struct instant atime,
 		struct instant mtime, int at_flags);
 	/* path NULL: f*xattr on dir; else the l-variant on path below dir, never following a final link */

@@ -278,7 +278,11 @@ static int
 px_chmod(const struct os *os, int dir, const char *path, mode_t mode)
 {
 	(void)os;
-	return told_int(path == NULL ? fchmod(dir, mode) : fchmodat(dir, path, mode, 0));
+	if (path == NULL)
+		return told_int(fchmod(dir, mode));
+	/* glibc needs /proc for it on kernels before 6.6 */
+	return told_int(
+		fchmodat(dir, path, mode, dir == AT_FDCWD ? 0 : AT_SYMLINK_NOFOLLOW));
 }
 
 static int

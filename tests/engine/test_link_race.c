@@ -1,0 +1,670 @@
+/*
+ * Another process exchanges directories and files for links while a restore works (issue 4, reliability.md "Restoring as
+ * root", I6): in the stage, and in the destination of restore-swap and restore-in-place.  Every link leads to canaries, which
+ * nothing may touch.  How a restore ends is left to it: done, or refused by a number; what it must not do is follow.  The
+ * same race against a writer that goes by paths shows that it can be lost.
+ */
+#include "support/restore_fix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/jail.h"
+#include "support/tmpdir.h"
+
+#define FLIPS_EACH 30000U /* of each verb; four verbs */
+#define FLIPS_ALL  100000U
+/* Restores of one verb at most; measured are 100 to 400 for that many flips. */
+#define ROUNDS_MAX 20000U
+#define NAIVE_MAX  200000U
+#define HANG_S     500
+#define PARTS      9000U
+
+/* What both processes share. */
+struct shared {
+	atomic_bool go, idle, stop;
+	_Atomic unsigned pause;      /* turns of a loop between two flips */
+	_Atomic unsigned long flips; /* while a restore ran */
+	char run[32];
+};
+struct spot {
+	const char *base;   /* below the place's directory; %s: the run */
+	const char *name;   /* below it */
+	const char *canary; /* what its link leads to */
+};
+struct race {
+	char dir[300];    /* of the race's own things */
+	char canary[300]; /* what must stay */
+	char root[300];   /* of the bases */
+	int root_fd;
+	const struct spot *spots;
+	size_t n;
+	struct shared *shared;
+	pid_t pid;
+};
+
+#define STAGE "out/dest.holdfast_stage"
+#define ROOT  STAGE "/%s/stage_root"
+static const struct spot spots[] = {
+	{ ROOT, "a", "tree/a" },
+	{ ROOT, "a/b", "tree/a/b" },
+	{ ROOT, "c", "tree/c" },
+	{ ROOT, "a/f", "tree/a/f" },
+	{ ROOT, "a/b/f", "tree/a/b/f" },
+	{ ROOT, "c/big", "tree/c/big" },
+	{ ROOT, "pipe", "tree/pipe" },
+	{ ROOT, "c/twin", "tree/a/f" },
+	{ STAGE "/%s", "stage_root", "tree" },
+	{ STAGE, "%s", "run" },
+	{ "out", "dest.holdfast_stage", "stage" },
+	{ "out/dest", "a", "tree/a" },
+	{ "out/dest", "a/b", "tree/a/b" },
+	{ "out/dest", "c", "tree/c" },
+	{ "out/dest", "a/f", "tree/a/f" },
+	{ "out/dest", "a/b/f", "tree/a/b/f" },
+	{ "out/dest", "c/big", "tree/c/big" },
+	{ "out/dest", "pipe", "tree/pipe" },
+	{ "out/dest", "keep", "tree/a" },
+	{ "out", "dest", "tree" },
+};
+#define SPOTS (sizeof(spots) / sizeof(spots[0]))
+
+/* ---- the other process ---- */
+
+/* It goes by descriptors, too, and follows no link of its own: what changes a canary is the restore. */
+struct turn {
+	char path[700], link[400], away[400], target[400];
+	int dir;          /* that holds path */
+	const char *name; /* in it */
+};
+
+static void
+aim(const struct race *r, size_t k, struct turn *t)
+{
+	const struct spot *s = &r->spots[k];
+	char format[400];
+
+	(void)snprintf(format, sizeof(format), "%s/%s", s->base, s->name);
+	(void)snprintf(t->path, sizeof(t->path), "%s/", r->root);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	(void)snprintf(t->path + strlen(t->path), sizeof(t->path) - strlen(t->path), format,
+		r->shared->run);
+#pragma GCC diagnostic pop
+	(void)snprintf(t->link, sizeof(t->link), "%s/link-%zu", r->dir, k);
+	(void)snprintf(t->away, sizeof(t->away), "%s/away-%zu", r->dir, k);
+	(void)snprintf(t->target, sizeof(t->target), "%s/%s", r->canary, s->canary);
+}
+
+static bool
+reach(const struct race *r, struct turn *t)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	char *rel = t->path + strlen(r->root) + 1, *slash = strrchr(rel, '/');
+
+	t->name = slash != NULL ? slash + 1 : rel;
+	if (slash == NULL) {
+		t->dir = fcntl(r->root_fd, F_DUPFD_CLOEXEC, 3);
+		return t->dir >= 0;
+	}
+	*slash = '\0';
+	t->dir = (int)syscall(SYS_openat2, r->root_fd, rel, &how, sizeof(how));
+	return t->dir >= 0;
+}
+
+static void
+clear(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return;
+	if (S_ISDIR(st.st_mode))
+		remove_tree(path);
+	else
+		(void)unlink(path);
+}
+
+/* Everything of the race as it was at first. */
+static void
+reset(const struct race *r)
+{
+	struct turn t;
+	struct stat st;
+
+	for (size_t k = 0; k < r->n; k++) {
+		aim(r, k, &t);
+		clear(t.away);
+		if (lstat(t.link, &st) == 0 && S_ISLNK(st.st_mode))
+			continue;
+		clear(t.link);
+		assert_int_equal(symlink(t.target, t.link), 0);
+	}
+}
+
+static void
+linger(const struct race *r, unsigned turns)
+{
+	for (unsigned i = 0; i < turns && r->shared->go; i++)
+		(void)sched_yield();
+}
+
+static bool
+swap(const struct turn *t)
+{
+	return renameat2(t->dir, t->name, AT_FDCWD, t->link, RENAME_EXCHANGE) == 0;
+}
+
+/* One of three ways; how many names changed hands. */
+static unsigned
+flip_there(const struct race *r, const struct turn *t, unsigned way, unsigned rest)
+{
+	unsigned n = 0;
+
+	if (way == 0) { /* in one step, and back */
+		n += swap(t);
+		linger(r, rest);
+		return n + (n == 1 && swap(t));
+	}
+	if (way == 1) { /* moved away; below, a link takes its place */
+		if (renameat(t->dir, t->name, AT_FDCWD, t->away) != 0)
+			return 0;
+		n++;
+	}
+	n += symlinkat(t->target, t->dir, t->name) == 0;
+	linger(r, rest);
+	if (readlinkat(t->dir, t->name, (char[1]){ 0 }, 1) == 1)
+		n += unlinkat(t->dir, t->name, 0) == 0;
+	if (way == 1)
+		return n + (renameat(AT_FDCWD, t->away, t->dir, t->name) == 0);
+	n += mkdirat(t->dir, t->name, 0755) == 0;
+	return n + (unlinkat(t->dir, t->name, AT_REMOVEDIR) == 0);
+}
+
+static unsigned
+flip(const struct race *r, size_t k, unsigned way, unsigned rest)
+{
+	struct turn t;
+	unsigned n;
+
+	aim(r, k, &t);
+	if (!reach(r, &t))
+		return 0;
+	n = flip_there(r, &t, way, rest);
+	(void)close(t.dir);
+	return n;
+}
+
+static void
+race_on(const struct race *r)
+{
+	struct shared *s = r->shared;
+	unsigned seed = 1;
+
+	while (!s->stop) {
+		if (!s->go) {
+			if (!s->idle) {
+				reset(r);
+				s->idle = true;
+			}
+			(void)sched_yield();
+			continue;
+		}
+		s->idle = false;
+		seed = seed * 1103515245 + 12345;
+		s->flips += flip(r, (seed >> 16) % r->n, (seed >> 8) % 5 % 3, (seed >> 24) % 4);
+		linger(r, s->pause > 0 ? (seed >> 12) % s->pause : 0);
+	}
+}
+
+static void
+race_begin(struct race *r)
+{
+	r->shared = mmap(NULL, sizeof(*r->shared), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(r->shared != MAP_FAILED);
+	r->root_fd = open(r->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	assert_true(r->root_fd >= 0);
+	assert_int_equal(mkdir(r->dir, 0755), 0);
+	reset(r);
+	r->pid = fork();
+	assert_true(r->pid >= 0);
+	if (r->pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)setenv("CMOCKA_TEST_ABORT", "1", 1);
+		race_on(r);
+		_exit(0);
+	}
+}
+
+/* Until the other process has heard. */
+static void
+race_wait(const struct race *r, bool idle)
+{
+	while (r->shared->idle != idle) {
+		assert_int_equal(waitpid(r->pid, NULL, WNOHANG), 0);
+		(void)sched_yield();
+	}
+}
+
+static void
+race_go(struct race *r, const char *run, unsigned pause)
+{
+	(void)snprintf(r->shared->run, sizeof(r->shared->run), "%s", run);
+	r->shared->pause = pause;
+	r->shared->go = true;
+	race_wait(r, false);
+}
+
+static void
+race_halt(struct race *r)
+{
+	r->shared->go = false;
+	race_wait(r, true);
+}
+
+static void
+race_end(struct race *r)
+{
+	int status;
+
+	r->shared->stop = true;
+	assert_int_equal(waitpid(r->pid, &status, 0), r->pid);
+	assert_int_equal(status, 0);
+	(void)close(r->root_fd);
+	assert_int_equal(munmap(r->shared, sizeof(*r->shared)), 0);
+}
+
+/* ---- the place ---- */
+
+static void
+put(const char *dir, const char *rel, mode_t mode)
+{
+	char path[700];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, rel);
+	write_file(path, rel, strlen(rel));
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static void
+make_dirs(const char *dir, const char *const *rel)
+{
+	char path[700];
+
+	assert_int_equal(mkdir(dir, 0755), 0);
+	for (; *rel != NULL; rel++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, *rel);
+		assert_int_equal(mkdir(path, 0755), 0);
+	}
+}
+
+/* Modes and contents unlike those of the snapshot: whatever follows a link shows. */
+static void
+make_canary(const char *dir)
+{
+	static const char *const dirs[] = { "tree", "tree/a", "tree/a/b", "tree/c", "run",
+		"run/stage_root", "stage", NULL };
+
+	make_dirs(dir, dirs);
+	put(dir, "tree/a/f", 0600);
+	put(dir, "tree/a/b/f", 0600);
+	put(dir, "tree/a/b/old", 0600);
+	put(dir, "tree/c/big", 0640);
+	put(dir, "tree/pipe", 0600);
+	put(dir, "run/stage_root/a", 0600);
+}
+
+static void
+make_live(const char *dir)
+{
+	static const char *const dirs[] = { "a", "a/b", "c", "keep", NULL };
+
+	make_dirs(dir, dirs);
+	put(dir, "a/f", 0644);
+	put(dir, "a/b/f", 0640);
+	put(dir, "c/big", 0644);
+	put(dir, "keep/kept", 0644);
+}
+
+static void
+make_snapshot(struct fix *f)
+{
+	static uint8_t big[PARTS];
+	struct node b[2], a[2], c[3], top[4];
+	struct id x[2], tree[3];
+	struct session s;
+	struct maker m;
+
+	memset(big, 'b', sizeof(big));
+	fix_make(f, &s, &m);
+	x[0] = maker_data(&m, big, sizeof(big));
+	x[1] = maker_data(&m, "small", 5);
+	b[0] = node_file("f", &x[1], 1, 5);
+	b[1] = node_file("g", &x[1], 1, 5);
+	tree[0] = maker_tree(&m, b, 2);
+	a[0] = node_dir("b", &tree[0]);
+	a[1] = node_file("f", &x[1], 1, 5);
+	a[1].mode = MODE_SETUID | 0755;
+	a[1].inode = 7;
+	a[1].links = 2;
+	tree[1] = maker_tree(&m, a, 2);
+	c[0] = node_file("big", x, 2, PARTS + 5);
+	c[1] = node_file("none", NULL, 0, 0);
+	c[2] = a[1];
+	c[2].name = (struct slice){ (const uint8_t *)"twin", 4 };
+	tree[2] = maker_tree(&m, c, 3);
+	top[0] = node_dir("a", &tree[1]);
+	top[1] = node_dir("c", &tree[2]);
+	top[2] = node_symlink("link", "a/f");
+	top[3] = node_symlink("pipe", "");
+	top[3].type = NODE_FIFO;
+	top[3].mode = MODE_FIFO | 0666;
+	fix_made(&s, &m, top, 4);
+}
+
+/* ---- restores ---- */
+
+struct verb {
+	const char *name;
+	enum restore_kind kind;
+	enum restore_tree tree;
+};
+static const struct verb verbs[] = {
+	{ "restore", RESTORE_EMPTY, TREE_EXACT },
+	{ "swap", RESTORE_SWAP, TREE_EXACT },
+	{ "merge", RESTORE_SWAP, TREE_MERGE },
+	{ "in-place", RESTORE_IN_PLACE, TREE_EXACT },
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static struct fix f;
+static struct race race;
+static struct rules *all;
+static char sets[300], state_dir[300];
+static unsigned long flips[VERBS];
+
+static void
+set_verb(const struct verb *v, const char *run)
+{
+	static const enum conflict_rule snapshot[] = { CONFLICT_SNAPSHOT };
+
+	f.args = (struct restore_args){ .snapshot = "latest",
+		.dest = f.dest,
+		.run_id = run,
+		.verify = VERIFY_HASH,
+		.kind = v->kind,
+		.tree = v->tree,
+		.choices = all,
+		.choice_rules = snapshot,
+		.artifacts = true,
+		.fallback_dir = state_dir,
+		.safety_dir = v->kind == RESTORE_IN_PLACE ? sets : NULL };
+}
+
+/* Everything but where the restore and the race are at work. */
+static char *
+census(void)
+{
+	static const char *const skip[] = { "out", "race", "sets", "state", "vault", NULL };
+	static const char *const grows[] = { ".", NULL };
+
+	return jail_census(f.dir, skip, grows);
+}
+
+static void
+fresh_place(const struct verb *v)
+{
+	clear(f.out);
+	clear(sets);
+	clear(state_dir);
+	assert_int_equal(mkdir(f.out, 0755), 0);
+	assert_int_equal(mkdir(state_dir, 0755), 0);
+	if (v->kind != RESTORE_EMPTY)
+		make_live(f.dest);
+}
+
+static bool
+one_restore(const struct verb *v, unsigned round)
+{
+	static const unsigned pauses[] = { 0, 4, 40, 400 };
+	char run[32];
+	enum ecode rc;
+
+	(void)snprintf(run, sizeof(run), "%s-%u", v->name, round);
+	fresh_place(v);
+	set_verb(v, run);
+	heard_init(&f.h);
+	race_go(&race, run, pauses[round % 4]);
+	rc = fix_restore(&f);
+	race_halt(&race);
+	if (rc != E_OK && err_row(rc)->class == CLASS_INTERNAL)
+		expect_rc(&f, rc, E_OK);
+	if (rc != E_OK)
+		assert_true(f.e.detail[0] != '\0');
+	return rc == E_OK;
+}
+
+static void
+race_verb(size_t i)
+{
+	unsigned long from = race.shared->flips, done = 0, rounds = 0;
+	char *before = census(), *after;
+
+	while (race.shared->flips - from < FLIPS_EACH || (done == 0 && rounds < ROUNDS_MAX)) {
+		assert_in_range(rounds, 0, ROUNDS_MAX);
+		done += one_restore(&verbs[i], (unsigned)rounds++);
+		after = census();
+		if (!jail_same(before, after, verbs[i].name))
+			fail_msg("escaped in round %lu of %s: %s %s", rounds, verbs[i].name,
+				err_row(f.e.code)->name, f.e.detail);
+		free(after);
+	}
+	free(before);
+	flips[i] = race.shared->flips - from;
+	print_message("# %s: %lu flips; of %lu restores %lu were done, %lu refused\n",
+		verbs[i].name, flips[i], rounds, done, rounds - done);
+	assert_true(done < rounds); /* the race was met */
+}
+
+static void
+test_restore(void **state)
+{
+	(void)state;
+	race_verb(0);
+}
+
+static void
+test_swap(void **state)
+{
+	(void)state;
+	race_verb(1);
+}
+
+static void
+test_merge(void **state)
+{
+	(void)state;
+	race_verb(2);
+}
+
+static void
+test_in_place(void **state)
+{
+	(void)state;
+	race_verb(3);
+}
+
+static void
+test_flips_were_enough(void **state)
+{
+	unsigned long sum = 0;
+
+	(void)state;
+	for (size_t i = 0; i < VERBS; i++)
+		sum += flips[i];
+	print_message("# %lu flips in all, 0 escapes\n", sum);
+	assert_true(sum >= FLIPS_ALL);
+}
+
+/* ---- the worst moment, without luck ---- */
+
+static unsigned swapped;
+
+/* The pipe that was just made becomes a link to a canary. */
+static int
+mknod_and_swap(const struct os *os, int dir, const char *name, mode_t mode, uint64_t rdev)
+{
+	int rc = os_posix()->mknod(os, dir, name, mode, rdev);
+	char target[400];
+
+	(void)snprintf(target, sizeof(target), "%s/tree/pipe", race.canary);
+	if (rc >= 0 && unlinkat(dir, name, 0) == 0 && symlinkat(target, dir, name) == 0)
+		swapped++;
+	return rc;
+}
+
+static void
+test_a_pipe_becomes_a_link_before_it_is_described(void **state)
+{
+	char *before = census(), *after;
+	struct os os = *os_posix();
+	enum ecode rc;
+
+	(void)state;
+	os.mknod = mknod_and_swap;
+	fresh_place(&verbs[0]);
+	set_verb(&verbs[0], "pipe");
+	heard_init(&f.h);
+	f.os = &os;
+	rc = fix_restore(&f);
+	f.os = os_posix();
+	expect_rc(&f, rc, E_STAGE_VERIFY);
+	assert_int_equal(swapped, 1);
+	after = census();
+	assert_true(jail_same(before, after, "a pipe becomes a link"));
+	free(before);
+	free(after);
+}
+
+/* ---- the same race against one who goes by paths ---- */
+
+static void
+write_naively(const char *dest)
+{
+	static const char *const dirs[] = { "a", "a/b", "c" };
+	static const char *const files[] = { "a/f", "a/b/f", "c/big" };
+	char path[700];
+
+	for (size_t i = 0; i < 3; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dest, dirs[i]);
+		(void)mkdir(path, 0755);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		int fd;
+
+		(void)snprintf(path, sizeof(path), "%s/%s", dest, files[i]);
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0)
+			continue;
+		(void)!write(fd, "escaped", 7);
+		(void)close(fd);
+	}
+}
+
+static void
+test_one_who_goes_by_paths_loses(void **state)
+{
+	static const struct spot live[] = {
+		{ "naive", "a", "tree/a" },
+		{ "naive", "a/b", "tree/a/b" },
+		{ "naive", "c", "tree/c" },
+	};
+	struct race r = { .spots = live, .n = 3 };
+	char *before, *after, dest[300];
+	bool same = true;
+	unsigned tries = 0;
+
+	(void)state;
+	fix_path(&f, "naive-race", r.dir, sizeof(r.dir));
+	fix_path(&f, "naive-canary", r.canary, sizeof(r.canary));
+	fix_path(&f, "naive", dest, sizeof(dest));
+	(void)snprintf(r.root, sizeof(r.root), "%s", f.dir);
+	make_canary(r.canary);
+	make_live(dest);
+	before = jail_census(r.canary, NULL, NULL);
+	race_begin(&r);
+	race_go(&r, "naive", 0);
+	while (same && tries++ < NAIVE_MAX) {
+		write_naively(dest);
+		after = jail_census(r.canary, NULL, NULL);
+		same = strcmp(before, after) == 0;
+		free(after);
+	}
+	race_halt(&r);
+	print_message("# by paths: %lu flips, escaped in round %u\n", r.shared->flips, tries);
+	race_end(&r);
+	free(before);
+	assert_false(same);
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	(void)alarm(HANG_S);
+	fix_begin(&f);
+	fix_path(&f, "sets", sets, sizeof(sets));
+	fix_path(&f, "state", state_dir, sizeof(state_dir));
+	fix_path(&f, "race", race.dir, sizeof(race.dir));
+	fix_path(&f, "canary", race.canary, sizeof(race.canary));
+	(void)snprintf(race.root, sizeof(race.root), "%s", f.dir);
+	race.spots = spots;
+	race.n = SPOTS;
+	f.threads = 2;
+	make_canary(race.canary);
+	make_snapshot(&f);
+	assert_int_equal(rules_open(&all, &f.e), E_OK);
+	assert_int_equal(rules_add(all, "*", false, &f.e), E_OK);
+	race_begin(&race);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	race_end(&race);
+	rules_close(&all);
+	fix_end(&f);
+	return 0;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_restore),
+		cmocka_unit_test(test_swap),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_in_place),
+		cmocka_unit_test(test_flips_were_enough),
+		cmocka_unit_test(test_a_pipe_becomes_a_link_before_it_is_described),
+		cmocka_unit_test(test_one_who_goes_by_paths_loses),
+	};
+
+	if (access("/dev/shm", W_OK) == 0)
+		(void)setenv("TMPDIR", "/dev/shm", 0); /* thousands of syncfs */
+	(void)umask(022);
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
