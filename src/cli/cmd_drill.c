@@ -173,8 +173,9 @@ run(struct cli *cli, struct drill_args *what, struct drill_result *result, struc
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)
 		return rc;
-	what->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
-	rc = job_open(&job, &how, &s, e);
+	rc = job_name(&job, &what->run_id, e);
+	if (rc == E_OK)
+		rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = drill_run(&s, what, result, e);
 	fill_result(&job, result);

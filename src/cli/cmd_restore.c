@@ -21,7 +21,6 @@ struct restore_words {
 	struct rules *includes, *excludes, *conflicts;
 	struct restore_approval approval; /* of a plan that is applied, or continued */
 	const char *shown;                /* the place, as it was typed */
-	char own_id[RUN_ID_MAX];          /* of a run without a folder */
 };
 
 static void
@@ -416,12 +415,7 @@ run(struct cli *cli, struct restore_words *w, struct restore_result *result, str
 	w->args.resumable = w->args.kind != RESTORE_IN_PLACE;
 	if (cli->screen.verbose > 1 || (cli->screen.verbose > 0 && !cli->screen.json))
 		job_want_items(&job);
-	w->args.run_id = cli->run_id;
-	if (cli->run_id[0] == '\0')
-		rc = run_id_make(cli->os, w->own_id,
-			e); /* without a report the records have a run's name all the same: D-6 */
-	if (cli->run_id[0] == '\0')
-		w->args.run_id = w->own_id;
+	rc = job_name(&job, &w->args.run_id, e);
 	if (cli->run_dir != NULL)
 		w->args.fallback_dir = cli->run_dir;
 	if (w->args.kind == RESTORE_IN_PLACE)

@@ -240,8 +240,9 @@ put_back(struct cli *cli, struct undo_args *args, struct err *e)
 	rc = job_begin(&job, cli, &how, e);
 	if (rc != E_OK)
 		return rc;
-	args->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
-	rc = undo_run(cli->os, args, &cli->arena, &r, e);
+	rc = job_name(&job, &args->run_id, e);
+	if (rc == E_OK)
+		rc = undo_run(cli->os, args, &cli->arena, &r, e);
 	job.result.counts.selected_files = r.count;
 	job.result.counts.downloaded_files = r.put;
 	rc = job_end(&job, &none, rc, e);
@@ -324,9 +325,10 @@ put_tree_back(struct cli *cli, struct undo_previous_args *args, struct err *e)
 	rc = job_begin(&job, cli, &how, e);
 	if (rc != E_OK)
 		return rc;
-	args->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
+	rc = job_name(&job, &args->run_id, e);
 	args->state_dir = cli->set.state_dir;
-	rc = undo_previous_run(cli->os, args, &cli->arena, &r, e);
+	if (rc == E_OK)
+		rc = undo_previous_run(cli->os, args, &cli->arena, &r, e);
 	if (r.done && r.unproven)
 		job_warn(&job,
 			"the tree that was there will stay until you remove it: no record of it could be written");

@@ -43,13 +43,16 @@ take_words(struct cli *cli, struct verify_args *args, struct snapshot_filter *fi
 }
 
 /* One directory a run, so that earlier reports stay. */
-static void
-choose_reports(struct cli *cli, struct verify_args *args)
+static enum ecode
+choose_reports(struct job *job, struct cli *cli, struct verify_args *args, struct err *e)
 {
 	const char *dir = flag_text(cli->opt, FLAG_VERIFY_ARTIFACTS);
+	enum ecode rc = job_name(job, &args->run_id, e);
 
-	args->run_id = cli->run_id[0] == '\0' ? "unrecorded" : cli->run_id;
-	args->reports = dir == NULL ? cli->run_dir : cli_text(cli, "%s/%s", dir, args->run_id);
+	if (rc == E_OK)
+		args->reports =
+			dir == NULL ? cli->run_dir : cli_text(cli, "%s/%s", dir, args->run_id);
+	return rc;
 }
 
 static enum ecode
@@ -121,8 +124,9 @@ run(struct cli *cli, struct verify_args *what, struct verify_result *result, str
 	rc = job_begin(&job, cli, &args, e);
 	if (rc != E_OK)
 		return rc;
-	choose_reports(cli, what);
-	rc = job_open(&job, &how, &s, e);
+	rc = choose_reports(&job, cli, what, e);
+	if (rc == E_OK)
+		rc = job_open(&job, &how, &s, e);
 	if (rc == E_OK)
 		rc = verify_run(&s, what, result, e);
 	if (rc == E_OK || rc == E_VERIFY_FAILED || rc == E_VERIFY_DIFFERS)

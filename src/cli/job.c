@@ -173,6 +173,19 @@ job_record(struct job *j, const char *text)
 		j->warnings[j->result.warning_count++] = cli_text(j->cli, "%s", text);
 }
 
+enum ecode
+job_name(struct job *j, const char **out, struct err *e)
+{
+	char own[RUN_ID_MAX];
+	enum ecode rc;
+
+	*out = j->cli->run_id;
+	if (**out != '\0')
+		return E_OK;
+	rc = run_id_make(j->cli->os, own, e);
+	return rc == E_OK ? arena_str(&j->cli->arena, own, strlen(own), out, e) : rc;
+}
+
 void
 job_warn(struct job *j, const char *text)
 {

@@ -57,6 +57,8 @@ struct job_open_args {
 };
 enum ecode job_open(struct job *j, const struct job_open_args *how, struct session *s,
 	struct err *e) must_check;
+/* The run's id; a new one where it has no folder, for what it keeps and records is found by it (D-6). */
+enum ecode job_name(struct job *j, const char **out, struct err *e) must_check;
 /* Told at once on stderr, and in the report. */
 void job_warn(struct job *j, const char *text);
 /* For the report only: a fact that happens every day, like a socket. */

@@ -117,6 +117,23 @@ class Records:
         done = self.lab.run("--json", "restore", "latest:/src", "--target", "alone", env={"XDG_STATE_HOME": "/proc/none"})
         check(done.returncode == 0 and summary(done).get("run_id", 1) is None and records_of(self.work / "alone") is not None,
               "without a state directory the records are ours to the next run", text(done))
+        self.undone_unrecorded()
+
+    def undone_unrecorded(self):
+        """DF-15: an undo without a report keeps the tree that was there under a name by which it is found again; so twice."""
+        out, nowhere = self.work / "alone", {"XDG_STATE_HOME": "/proc/none"}
+        (out / "mine").write_text("live")
+        live = describe(out)
+        done = self.lab.run("restore-swap", "latest:/src", "--target", "alone", env=nowhere)
+        check(done.returncode == 0, "a swap without a state directory", text(done))
+        for turn in range(2):
+            trees = sorted(self.work.glob(".holdfast_restore_previous_alone_*"))
+            run = trees[0].name.rsplit("_", 1)[1] if trees else "none"
+            done = self.lab.run("restore-undo", run, "--target", "alone", env=nowhere)
+            check(done.returncode == 0 and len(trees) == 1, "its tree, and the one that was there instead of it, is put back by its run", f"{trees}\n{text(done)}")
+            check((describe(out) == live) == (turn == 0), "and it is that tree", difference(live, describe(out)))
+        listed = self.lab.run("restore-undo", "list", "--target", "alone")
+        check(listed.returncode == 0 and b"alone_" in listed.stdout, "and listed", text(listed))
 
 
 def main():

@@ -7,6 +7,8 @@
  *	killer [options] count -- command …    run it to the end
  *	killer [options] kill N -- command …   SIGKILL when call N is met
  *	killer [options] list -- command …     as count; every call is listed
+ *	killer [options] fail N ERRNO -- command …
+ *	          call N is not carried out, and gives that error
  *	killer [options] step OUT IN -- command …
  *	          one call at a time: when it was carried out, descriptor OUT gets
  *	          its number, name, result, device:inode and path, and the next one
@@ -119,8 +121,9 @@ static const struct call calls[] = {
 
 struct options {
 	bool after, list, no_exchange;
-	unsigned long kill_at; /* 0: never */
-	int step_out, step_in; /* -1: it runs by itself */
+	unsigned long kill_at, fail_at; /* 0: never */
+	int error;                      /* of the call that fails */
+	int step_out, step_in;          /* -1: it runs by itself */
 	const char *cut, *report;
 	char **command;
 };
@@ -131,8 +134,8 @@ struct tracer {
 	pid_t main;
 	int cut_fd; /* -1: no power to cut */
 	unsigned long met;
-	bool killed;
-	const char *at; /* the call it ended at */
+	bool killed, failed;
+	const char *at; /* the call it ended at, or that failed */
 	char path[PATH_SHOWN];
 	int status; /* of the main process */
 };
@@ -304,6 +307,21 @@ end_here(struct tracer *t, pid_t tid)
 	(void)kill(t->main, SIGKILL);
 }
 
+/* A call without a number is none: the kernel leaves it out, and the result is what is set here. */
+static void
+fail_here(struct tracer *t, pid_t tid)
+{
+	struct user_regs_struct regs;
+
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		die(EXIT_NO_TRACING, "reading registers");
+	regs.orig_rax = UINT64_MAX;
+	regs.rax = (unsigned long long)(-(long long)t->o->error);
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
+		die(EXIT_NO_TRACING, "writing registers");
+	t->failed = true;
+}
+
 /* What the descriptor is that the call works on; 0:0 when it works on none. */
 static void
 inode_of(pid_t tid, const struct call *c, const uint64_t *args, struct stat *out)
@@ -370,11 +388,14 @@ meet_call(struct tracer *t, pid_t tid)
 	if (t->o->no_exchange && c->nr == SYS_renameat2)
 		refuse_exchange(tid, args);
 	t->met++;
-	t->at = c->name;
-	if (t->o->list || t->met == t->o->kill_at)
+	if (!t->failed)
+		t->at = c->name;
+	if (t->o->list || t->met == t->o->kill_at || t->met == t->o->fail_at)
 		aim_of(tid, c, args, t->path);
 	if (t->o->list)
 		(void)fprintf(t->report, "%lu %s %s\n", t->met, t->at, t->path);
+	if (t->met == t->o->fail_at)
+		fail_here(t, tid);
 	if (t->o->step_out >= 0)
 		step(t, tid, c, args);
 	if (t->met == t->o->kill_at)
@@ -451,8 +472,8 @@ tell(const struct tracer *t)
 
 	(void)fprintf(t->report,
 		"{\"calls\":%lu,\"killed\":%s,\"exit\":%d,\"at\":\"%s\",\"path\":\"", t->met,
-		t->killed ? "true" : "false", code, t->killed ? t->at : "");
-	for (const char *p = t->killed ? t->path : ""; *p != '\0'; p++)
+		t->killed ? "true" : "false", code, t->killed || t->failed ? t->at : "");
+	for (const char *p = t->killed || t->failed ? t->path : ""; *p != '\0'; p++)
 		(void)fputc(*p < ' ' || *p == '"' || *p == '\\' ? '?' : *p, t->report);
 	(void)fputs("\"}\n", t->report);
 }
@@ -518,6 +539,12 @@ read_words(int argc, char **argv, struct options *o)
 		if (o->kill_at == 0)
 			return false;
 		argv++;
+	} else if (strcmp(argv[0], "fail") == 0 && argv[1] != NULL && argv[2] != NULL) {
+		o->fail_at = strtoul(argv[1], NULL, 10);
+		o->error = (int)strtol(argv[2], NULL, 10);
+		if (o->fail_at == 0 || o->error <= 0)
+			return false;
+		argv += 2;
 	} else if (strcmp(argv[0], "step") == 0) {
 		if (!take_steps(argv, o))
 			return false;
@@ -538,7 +565,7 @@ main(int argc, char **argv)
 
 	if (!read_words(argc, argv, &o)) {
 		(void)fputs(
-			"usage: killer [-a] [-x] [-c DIR] [-o FILE] count|list|kill N|step OUT IN -- command …\n",
+			"usage: killer [-a] [-x] [-c DIR] [-o FILE] count|list|kill N|fail N ERRNO|step OUT IN -- command …\n",
 			stderr);
 		return EXIT_WORDS;
 	}

@@ -85,10 +85,11 @@ class Place:
         return subprocess.run([*map(str, before), lab.HOLDFAST, "-r", self.folder / "vault", *map(str, words)], cwd=self.home,
                               env=dict(self.env, HOLDFAST_PASSWORD=password), capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
 
-    def killed(self, point, words, after=False, cut=None, more=()):
-        """Run it below the killer; point None: to the end.  Gives the killer's report and what the program said."""
+    def killed(self, point, words, after=False, cut=None, more=(), error=None):
+        """Run it below the killer; point None: to the end; `error`: that call fails instead.  Gives the killer's report and what the program said."""
         options = [KILLER, "-o", self.report, *more, *(["-a"] if after else []), *(["-c", cut] if cut else [])]
-        done = self.run(*words, before=[*options, *(["count"] if point is None else ["kill", point]), "--"])
+        way = ["count"] if point is None else ["kill", point] if error is None else ["fail", point, error]
+        done = self.run(*words, before=[*options, *way, "--"])
         if done.returncode == NO_TRACING:
             raise RefusedHere(done.stderr.decode(errors="replace").strip())
         if done.returncode != 0:
