@@ -411,6 +411,18 @@ put_new_dir(struct in_place *p, const struct restore_item *item, struct err *e)
 	return got < 0 ? io_refusal(e, E_PLACE_IO, got, "chmod", item->name) : rc;
 }
 
+/* XFS gives a directory that was exchanged, whose ".." is another now, the time of that. */
+static void
+describe_exchanged(struct in_place *p, const struct restore_item *item)
+{
+	autoclean(io_fd_done) struct io_fd dir = { .os = p->r->s->os, .fd = -1 };
+
+	if (item->type == NODE_DIR &&
+		io_open(dir.os, p->live, item->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
+			&dir.fd, NULL) == E_OK)
+		restore_describe_live(p->r, item, dir.fd);
+}
+
 static enum ecode
 put_exchanged(struct in_place *p, const struct in_place_put *put, struct err *e)
 {
@@ -420,6 +432,8 @@ put_exchanged(struct in_place *p, const struct in_place_put *put, struct err *e)
 
 	if (is_unknown_flag(rc))
 		return err_set(e, E_NO_EXCHANGE, -rc, "%s", name);
+	if (rc >= 0)
+		describe_exchanged(p, put->item);
 	return renamed(rc, name, e);
 }
 

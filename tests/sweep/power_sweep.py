@@ -211,12 +211,17 @@ def main():
     return lab.finish()
 
 
-# mounts of our own: they go with this process, however it ends
-if os.environ.get("HOLDFAST_SWEEP_MOUNTS") != "own":
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
-        lab.skip("power sweep", "this machine gives nobody mounts of his own")
-        sys.exit(lab.finish())
-    os.environ["HOLDFAST_SWEEP_MOUNTS"] = "own"
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
-sys.exit(main())
+def begin(run):
+    """With mounts of our own: they go with this process, however it ends."""
+    if os.environ.get("HOLDFAST_SWEEP_MOUNTS") != "own":
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+            lab.skip("power sweep", "this machine gives nobody mounts of his own")
+            return lab.finish()
+        os.environ["HOLDFAST_SWEEP_MOUNTS"] = "own"
+        os.environ["PATH"] += ":/usr/sbin:/sbin"
+        os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(begin(main))

@@ -281,9 +281,9 @@ class Restore(Operation):
     def judge_left(self, place, acknowledged):
         got = contents(place.dest)
         need(got is not None or self.how == "absent", "the destination is missing")
-        self.there = bool(got) and got != {"\0links": []}
-        need(self.there or not acknowledged, "success was told, and nothing is there")
-        if self.there:
+        there = bool(got) and got != {"\0links": []}
+        need(there or not acknowledged, "success was told, and nothing is there")
+        if there:
             same(self.new, got, "put in place")
 
     def judge_next(self, place):
@@ -395,7 +395,7 @@ class InPlace(Operation):
         whole_files(self.old, self.new, got)
         sets = place.whole_sets()
         need(sets or not difference(*(without_dir_times(t) for t in (self.old, got))), "something changed, and no safety set is whole")
-        need(not acknowledged or not difference(self.new, got), "success was told, and not all is there")
+        need(not acknowledged or not difference(self.new, got), f"success was told, and not all is there: {acknowledged and difference(self.new, got)}")
 
     def judge_next(self, place):
         self.again(place)
