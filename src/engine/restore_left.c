@@ -127,6 +127,10 @@ tell(const struct left *l)
 		(void)snprintf(text, sizeof(text),
 			"run %s put nothing in place; what it had built is %s/%s. Unless it is still at work, go on with it: holdfast restore --resume %s. Or remove it",
 			l->run, d->stage_path, l->run, l->run);
+	else if (l->staged && l->r->args->kind == RESTORE_IN_PLACE)
+		(void)snprintf(text, sizeof(text),
+			"run %s ended before all was in place; the same command to its end does the rest. What is left of its stage is %s/%s, and may hold what it replaced: look before it is removed",
+			l->run, d->stage_path, l->run);
 	else if (l->staged)
 		(void)snprintf(text, sizeof(text),
 			"run %s put nothing in place; what it had built is %s/%s. Unless it is still at work, it may be removed",

@@ -324,8 +324,8 @@ check_space(struct restore *r, uint64_t need, const struct restore_stays *stays,
 enum ecode
 restore_locate(struct restore *r, struct err *e)
 {
-	bool filtered =
-		r->args->includes != NULL || r->args->excludes != NULL || r->args->only_count > 0;
+	bool filtered = r->args->includes != NULL || r->args->excludes != NULL ||
+			r->args->only_count > 0 || r->args->strip > 0;
 	const struct restore_stays nothing = { .bytes = 0 };
 	uint64_t need = 0;
 	bool none;
@@ -347,7 +347,7 @@ restore_locate(struct restore *r, struct err *e)
 			(uint64_t)r->damaged, r->damaged == 1 ? "" : "s");
 	if (filtered && none)
 		return err_set(e, E_NOTHING_MATCHED, 0,
-			"the patterns given leave no path of snapshot %s", r->args->snapshot);
+			"what is asked for leaves no path of snapshot %s", r->args->snapshot);
 	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
 	return restore_keeps(r) ? E_OK : check_space(r, need, &nothing, e);
 }

@@ -486,7 +486,7 @@ def naming(lab):
         restore of latest into never, run RUN
         refused: nothing in the snapshot matches (not-found, SEV-3, code 5110)
           what     restore of latest into never
-          why      the patterns given leave no path of snapshot latest
+          why      what is asked for leaves no path of snapshot latest
           evidence run RUN, journal TOP/state/holdfast/runs/RUN/execution_journal.jsonl
           next     1. Look with: holdfast ls SNAPSHOT
         """)
