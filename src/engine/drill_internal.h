@@ -12,9 +12,11 @@ struct drill {
 	struct arena arena;
 	const struct snapshot *snap;
 	const char *dir, *tree; /* in the arena; "<dir>/tree" is what is restored */
-	bool made;              /* dir is there */
-	struct hasher *hasher;  /* of the digest */
-	struct hasher *keys;    /* of the sample */
+	/* before the paths of the tree, when the source was named relative to it; NULL: they are the live ones (in the arena) */
+	const char *live_base;
+	bool made;             /* dir is there */
+	struct hasher *hasher; /* of the digest */
+	struct hasher *keys;   /* of the sample */
 	uint8_t seed[16];
 	uint64_t *ranks; /* of every file, while the sample is chosen */
 	size_t rank_count, rank_cap;

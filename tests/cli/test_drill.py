@@ -177,9 +177,26 @@ class Drill:
         check(done.returncode == 37, "a sample that meets the damage fails too", text(done))
 
 
+def relative(work):
+    """A source that was named from where it is: the live files are found all the same."""
+    work.mkdir()
+    lab = Lab(work)
+    (work / "deep/src/sub").mkdir(parents=True)
+    (work / "deep/src/sub/file").write_text("relative")
+    (work / "deep/src/other").write_text("too")
+    lab.env.update(HOLDFAST_REPOSITORY=str(work / "vault"), TMPDIR=str(work))
+    made = [lab.run("init").returncode, lab.run("backup", "src", cwd=work / "deep").returncode]
+    done = lab.run("drill", "--json", cwd="/")
+    check(made == [0, 0] and summary(done).get("drill", {}).get("live_files") == 2, "live files of a relative source are compared", text(done))
+    (work / "deep/src/other").write_text("changed")
+    done = lab.run("drill", "--json", cwd="/")
+    check(done.returncode == 0 and summary(done).get("drill", {}).get("live_files") == 1, "unless they were changed since", text(done))
+
+
 def main():
     work = place("holdfast-drill-test-")
     try:
+        relative(work / "relative")
         t = Drill(work)
         if t.prepare():
             for part in (t.good, t.restic, t.sampled, t.live, t.password, t.latest, t.history, t.told, t.bad):
