@@ -19,6 +19,7 @@
 /* Beside the destination while two names change hands: whoever ends in between is understood by the next (D-21). */
 #define UNDO_NOTE_PREFIX   ".holdfast_restore_undo_"
 #define UNDO_NOTE_BYTES    128 /* a run's name and an inode */
+#define RUN_SECOND_CHARS   16  /* of a run's name: 20261121T031522Z, then random bits */
 
 struct undo {
 	struct undo_beside at;
@@ -96,12 +97,16 @@ run_of(const struct undo *u, const char *name)
 	return strcmp(name, wanted) == 0 ? run + 1 : NULL;
 }
 
+/* By the run's second; within it by when the tree got its name, which is its inode's last change. */
 static int
 newest_first(const void *a, const void *b)
 {
 	const struct previous_tree *x = a, *y = b;
+	int order = strncmp(y->run_id, x->run_id, RUN_SECOND_CHARS);
 
-	return strcmp(y->run_id, x->run_id);
+	if (order == 0)
+		order = instant_cmp(y->meta.ctime, x->meta.ctime);
+	return order != 0 ? order : strcmp(y->run_id, x->run_id);
 }
 
 static enum ecode

@@ -211,6 +211,27 @@ test_the_newest_never_goes(void **state)
 	expect_whole(tree[3]);
 }
 
+/* Two restores within one second: the bits behind it are random, and say nothing. */
+static void
+test_the_newest_of_one_second_never_goes(void **state)
+{
+	char first[400], second[400];
+
+	(void)state;
+	for (unsigned i = 0; i < TREES; i++)
+		remove_tree(tree[i]);
+	f.args.run_id = "20261121T000020Z-ffffffff";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	(void)snprintf(first, sizeof(first), "%s", f.result.previous);
+	f.args.run_id = "20261121T000020Z-00000000";
+	expect_rc(&f, fix_restore(&f), E_OK);
+	(void)snprintf(second, sizeof(second), "%s", f.result.previous);
+	assert_int_equal(retain(os_posix(), 1, false), E_OK);
+	assert_int_equal(told.gone, 1);
+	assert_false(exists(first));
+	assert_true(exists(second));
+}
+
 /* Each doubt alone keeps a tree, and names it. */
 static void
 expect_stays(const char *why)
@@ -720,6 +741,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_the_oldest_beyond_the_limit_go, each),
 		cmocka_unit_test_setup(test_the_newest_never_goes, each),
+		cmocka_unit_test_setup(test_the_newest_of_one_second_never_goes, each),
 		cmocka_unit_test_setup(test_a_tree_without_a_record_stays, each),
 		cmocka_unit_test_setup(test_a_record_that_others_may_write_is_none, each),
 		cmocka_unit_test_setup(test_a_record_behind_a_link_is_none, each),
