@@ -237,6 +237,7 @@ stage_and_verify(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = restore_resume_note(r, e);
 	if (rc == E_OK) {
+		artifacts_event(r, "stage_build_planned", r->dest.run_path);
 		artifacts_event(r, "stage_build_started", r->args->resume);
 		rc = restore_adopt(r, e);
 		if (rc == E_OK)
@@ -301,8 +302,10 @@ rehearse(struct restore *r, struct err *e)
 		artifacts_stage_ended(r, E_OK);
 	if (rc == E_OK)
 		rc = artifacts_verified(r, E_OK, e);
-	if (rc == E_OK)
+	if (rc == E_OK) {
+		artifacts_event(r, "restore_promotion_skipped", NULL);
 		artifacts_event(r, "promotion_dry_run", NULL);
+	}
 	return rc == E_OK ? judge_conflicts(r, e) : rc;
 }
 
@@ -313,6 +316,7 @@ promote(struct restore *r, struct err *e)
 
 	restore_close_held(r);
 	atomic_store(&r->s->listener->progress->phase, PHASE_PROMOTE);
+	artifacts_event(r, "restore_promotion_started", NULL);
 	artifacts_event(r, "promotion_started", r->dest.path);
 	rc = r->args->kind == RESTORE_IN_PLACE ? restore_in_place(r, e) : restore_promote(r, e);
 	artifacts_event(

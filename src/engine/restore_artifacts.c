@@ -28,7 +28,9 @@
 /* Names of runs in one destination. */
 #define RECORDS_ARENA_BYTES ((size_t)64 << 20)
 /* A journal line: two texts and a name. */
-#define EVENT_MAX_BYTES     (4U << 20)
+#define MANIFEST_DIR \
+	"snapshots/" /* of the vault: what a run manifest is here, as in the run report */
+#define EVENT_MAX_BYTES (4U << 20)
 
 /* ---- the directory ---- */
 
@@ -508,12 +510,14 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 {
 	autoclean(lines_done) struct lines l = { .os = r->s->os, .fd = -1 };
 	bool conflict = err_row(outcome)->class == CLASS_RESTORE_CONFLICT;
+	char hex[ID_HEX_SIZE], manifest[sizeof(MANIFEST_DIR) + ID_HEX_SIZE];
 	struct json_out w;
 	struct id ignored;
 	enum ecode rc;
 
 	if (r->art.fd < 0)
 		return E_OK;
+	id_hex(&r->out->snapshot_id, hex);
 	rc = lines_open(&l, r->s->os, r->art.fd, "restore_summary.json", e);
 	if (rc != E_OK)
 		return rc;
@@ -533,6 +537,8 @@ artifacts_summary(struct restore *r, enum ecode outcome, struct err *e)
 	lines_str(
 		&w, "destination_root", r->out->missing > 0 ? r->dest.partial_path : r->dest.path);
 	json_member_bool(&w, "dry_run", r->args->dry_run);
+	(void)snprintf(manifest, sizeof(manifest), MANIFEST_DIR "%s", hex);
+	lines_str(&w, "manifest_path", manifest);
 	lines_str(&w, "mode", restore_tree_text(r->args->tree));
 	lines_str(&w, "result",
 		outcome == E_OK                ? "ok"

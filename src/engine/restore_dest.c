@@ -394,8 +394,10 @@ rename_into_place(struct restore *r)
 static enum ecode
 put_in_place(struct restore *r, struct err *e)
 {
-	int rc = rename_into_place(r);
+	int rc;
 
+	artifacts_event(r, "promotion_planned", "one rename");
+	rc = rename_into_place(r);
 	if (rc < 0)
 		return err_set(e, E_PROMOTE, -rc, "rename to %s", r->dest.path);
 	r->out->promoted = true;

@@ -287,8 +287,11 @@ make_safety(struct in_place *p, struct err *e)
 	enum ecode rc = E_OK;
 
 	if (r->args->safety_dir != NULL && has_old(p)) {
-		artifacts_event(r, "safety_set_started", r->args->safety_dir);
+		artifacts_event(r, "pre_restore_backup_started", r->args->safety_dir);
 		rc = open_safety(p, e);
+	} else {
+		artifacts_event(r, "pre_restore_backup_skipped",
+			r->args->safety_dir == NULL ? "as confirmed" : "nothing is replaced");
 	}
 	for (size_t i = 0; rc == E_OK && i < p->count; i++) {
 		rc = restore_asked_to_stop(r, e);
@@ -306,7 +309,7 @@ make_safety(struct in_place *p, struct err *e)
 		rc = safety_seal(p->safety, e);
 	if (rc != E_OK || p->safety == NULL)
 		return rc;
-	artifacts_event(r, "safety_set_completed", safety_path(p->safety));
+	artifacts_event(r, "pre_restore_backup_completed", safety_path(p->safety));
 	r->out->safety = strdup(safety_path(p->safety));
 	r->out->safety_files = safety_files(p->safety);
 	return E_OK;
@@ -580,6 +583,7 @@ restore_in_place(struct restore *r, struct err *e)
 
 	if (got < 0)
 		return io_refusal(e, E_STAGE_IO, got, "syncfs", r->dest.run_path);
+	artifacts_event(r, "promotion_planned", "path by path");
 	rc = collect(&p, e);
 	if (rc == E_OK)
 		rc = make_safety(&p, e);

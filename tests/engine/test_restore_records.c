@@ -114,6 +114,33 @@ expect_in(const struct fix *f, const char *run, const char *name, const char *pa
 	free(text);
 }
 
+/* WC-45: these events, in this order. */
+static void
+expect_events(const struct fix *f, const char *run, const char *const *events)
+{
+	size_t len;
+	char *text = record(f, run, "execution_journal.jsonl", &len), *at = text;
+
+	for (; *events != NULL; events++) {
+		char wanted[100];
+
+		(void)snprintf(wanted, sizeof(wanted), "\"event\":\"%s\"", *events);
+		at = strstr(at, wanted);
+		if (at == NULL)
+			fail_msg("%s is missing, or not in its place: %s", *events, text);
+	}
+	free(text);
+}
+
+static const char *const whole[] = { "restore_run_started", "restore_plan_built",
+	"restore_candidates_materialized", "restore_artifacts_written", "stage_build_planned",
+	"stage_build_started", "stage_build_completed", "verify_stage_started",
+	"restore_stage_verified", "restore_promotion_started", "promotion_started",
+	"promotion_planned", "promotion_completed", NULL };
+static const char *const rehearsed[] = { "restore_run_started", "restore_plan_built",
+	"restore_candidates_materialized", "restore_artifacts_written", "stage_build_dry_run",
+	"verify_stage_skipped", "restore_promotion_skipped", "promotion_dry_run", NULL };
+
 /* ---- a real restore ---- */
 
 static void
@@ -134,6 +161,8 @@ test_every_file_travels_with_the_tree(void **state)
 		"\"verified\":5");
 	expect_in(f, RUN_A, "restore_summary.json", "\"result\":\"ok\"");
 	expect_in(f, RUN_A, "execution_journal.jsonl", "promotion_completed");
+	expect_in(f, RUN_A, "restore_summary.json", "\"manifest_path\":\"snapshots/");
+	expect_events(f, RUN_A, whole);
 	text = record(f, RUN_A, "restore_candidates.jsonl", &len);
 	assert_int_equal(lines(text), 5);
 	assert_non_null(strstr(text, "dir/in \\\"side\\\"\\n"));
@@ -245,6 +274,7 @@ test_a_dry_run_leaves_its_records_and_nothing_else(void **state)
 	expect_in(f, RUN_A, "stage_copy_results.jsonl", "\"outcome\":\"skipped_dry_run\"");
 	expect_in(f, RUN_A, "stage_verify_summary.json", "\"status\":\"skipped\"");
 	expect_in(f, RUN_A, "restore_summary.json", "\"dry_run\":true");
+	expect_events(f, RUN_A, rehearsed);
 }
 
 /* D-6: the emptiness test ignores exactly our records, and they are kept. */

@@ -108,8 +108,8 @@ def safe(scene, live, was, new):
     scene.need(done.returncode == 0 and len(sets(scene)) == 1, "restore-in-place, and its safety set", done)
     journal = max((live / RECORDS).glob("*/execution_journal.jsonl"), key=lambda p: p.stat().st_mtime_ns)
     events = [json.loads(line)["event"] for line in journal.open()]
-    scene.need("safety_set_completed" in events and "path_planned" in events and
-               events.index("safety_set_completed") < events.index("path_planned"), "the safety set was whole before the first path changed", events)
+    scene.need("pre_restore_backup_completed" in events and "path_planned" in events and
+               events.index("pre_restore_backup_completed") < events.index("path_planned"), "the safety set was whole before the first path changed", events)
     got = describe(live)
     for name in ("changed", "only in the snapshot", "folder/script", "link"):
         scene.need(got.get(name) == new[name], f"{name} is the snapshot's", f"{got.get(name)} {new[name]}")
