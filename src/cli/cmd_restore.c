@@ -197,6 +197,17 @@ put_retired(struct json_out *w, const struct restore_args *args, const struct re
 	json_close_array(w);
 }
 
+static void
+put_plan(struct json_out *w, const struct restore_result *r)
+{
+	json_member_u64(w, "needed_bytes", r->needed_bytes);
+	json_member_u64(w, "estimated_seconds", r->estimated_s);
+	json_member_u64(w, "new_at_target", r->fresh);
+	json_member_u64(w, "identical_at_target", r->identical);
+	json_member_u64(w, "different_at_target", r->differing);
+	json_member_u64(w, "only_at_target", r->only_live);
+}
+
 static enum ecode
 tell_json(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
 	uint64_t spent_s, struct err *e)
@@ -234,6 +245,8 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 		json_put_str(&w, r->previous);
 	}
 	put_retired(&w, args, r);
+	if (only_planned(args))
+		put_plan(&w, r);
 	if (args->kind == RESTORE_IN_PLACE && !only_planned(args)) {
 		json_put_key(&w, "paths_put");
 		json_put_u64(&w, r->put_paths);
@@ -283,6 +296,20 @@ tell_missing(struct cli *cli, const struct restore_result *r)
 			r->missing - n);
 }
 
+/* IX-47: the estimate, and the conflicts; each of them is in restore_conflicts.jsonl beside the plan. */
+static void
+tell_plan(struct cli *cli, const struct restore_result *r)
+{
+	char bytes[UNIT_TEXT_MAX], span[UNIT_TEXT_MAX];
+
+	screen_out(&cli->screen, "estimate: %s of space, about %s",
+		bytes_text(r->needed_bytes, bytes), span_text(r->estimated_s, span));
+	screen_out(&cli->screen,
+		"at the target: %" PRIu64 " new, %" PRIu64 " identical, %" PRIu64
+		" different, %" PRIu64 " not in the snapshot",
+		r->fresh, r->identical, r->differing, r->only_live);
+}
+
 static void
 tell_people(struct cli *cli, const struct restore_args *args, const struct restore_result *r,
 	uint64_t spent_s)
@@ -297,6 +324,7 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 			only_planned(args) ? "would be removed" : "removed",
 			cli_shown(cli, r->retired[i], strlen(r->retired[i])));
 	if (only_planned(args)) {
+		tell_plan(cli, r);
 		screen_out(&cli->screen,
 			"dry run: %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64
 			" others, %s would be restored; nothing was written but the plan: %s",
@@ -310,7 +338,8 @@ tell_people(struct cli *cli, const struct restore_args *args, const struct resto
 		screen_out(&cli->screen,
 			"continued run %s: %s of %s were staged before, and hashed again",
 			args->resume, bytes_text(r->kept_bytes, span), bytes_text(r->bytes, bytes));
-	screen_out(&cli->screen, "verified %" PRIu64 " files", r->verified_files);
+	screen_out(&cli->screen, "verified %" PRIu64 " file%s", r->verified_files,
+		r->verified_files == 1 ? "" : "s");
 	if (r->sockets_skipped > 0)
 		screen_out(&cli->screen, "Sockets left out: %" PRIu64, r->sockets_skipped);
 	if (r->metadata_problems > 0)

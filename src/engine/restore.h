@@ -124,7 +124,7 @@ struct restore_result {
 	uint64_t sockets_skipped;
 	/* against what is at the destination; zero for RESTORE_EMPTY */
 	uint64_t fresh, identical, differing, only_live, unresolved;
-	uint64_t needed_bytes;
+	uint64_t needed_bytes, estimated_s;
 	struct id plan_digest; /* of restore_plan.json without its time */
 	const char *
 		previous; /* where the tree that was replaced is now, or NULL; owned by the result */

@@ -456,6 +456,7 @@ write_plan_set(struct restore *r, int dir, const char *const names[3], struct er
 		return rc;
 	hasher_sum(r->art.hasher, plan.p, plan.len, &r->art.plan);
 	r->out->plan_digest = r->art.plan;
+	r->out->estimated_s = estimate_s(r);
 	return write_plan(r, dir, names[0], &plan, e);
 }
 
