@@ -281,8 +281,7 @@ px_chmod(const struct os *os, int dir, const char *path, mode_t mode)
 	if (path == NULL)
 		return told_int(fchmod(dir, mode));
 	/* glibc needs /proc for it on kernels before 6.6 */
-	return told_int(
-		fchmodat(dir, path, mode, dir == AT_FDCWD ? 0 : AT_SYMLINK_NOFOLLOW));
+	return told_int(fchmodat(dir, path, mode, dir == AT_FDCWD ? 0 : AT_SYMLINK_NOFOLLOW));
 }
 
 static int
