@@ -252,6 +252,19 @@ plan_estimate(struct dir_job *job, struct child *c, struct err *e)
 	return E_OK;
 }
 
+/* What is stored must come back, and a restore refuses directories' paths above this length. */
+static enum ecode
+check_length(const struct dir_job *job, const struct child *c, struct err *e)
+{
+	size_t here = strlen(job->path), there = strlen(job->snap_path);
+
+	if (job->vnode != NULL ||
+		(here > there ? here : there) + 1 + strlen(c->name) <= PATH_TEXT_MAX)
+		return E_OK;
+	return err_set(e, E_SRC_IO, ENAMETOOLONG,
+		"its path has more than %u bytes, the longest that is stored", PATH_TEXT_MAX);
+}
+
 static enum ecode
 plan_child(struct plan *p, uint32_t number, struct err *e)
 {
@@ -278,6 +291,8 @@ plan_child(struct plan *p, uint32_t number, struct err *e)
 		atomic_fetch_add(&pr->total_bytes, S_ISREG(c->meta.mode) ? c->meta.size : 0);
 	}
 	rc = again_in_vain(job, c, e) ? e->code : take_child(job, c, &step, e);
+	if (rc == E_OK && step == STEP_DESCEND)
+		rc = check_length(job, c, e);
 	if (rc != E_OK)
 		return child_refused(job, c, e) ? E_OK : rc;
 	switch (step) {

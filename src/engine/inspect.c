@@ -143,7 +143,8 @@ inspect_walk(struct session *s, const struct id *root_tree,
 		.s = s,
 		.each = each,
 		.arg = arg,
-		.path = buf_limit(PATH_TEXT_MAX),
+		.path = buf_limit(
+			PATH_TEXT_MAX + NAME_BYTES_MAX + 2), /* of a directory, and a name in it */
 	};
 	const struct listener *l = s->listener;
 	struct node node;

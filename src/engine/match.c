@@ -135,6 +135,25 @@ hold_fd(struct matching *m, struct level *l, struct err *e)
 	return rc;
 }
 
+/* From the level above, where that is open: else each level of a deep tree would be walked to from the top. */
+static enum ecode
+go_below(struct matching *m, struct level *l, struct err *e)
+{
+	struct level *up = l->up;
+	enum ecode rc;
+
+	if (up == NULL || up->fd < 0)
+		return hold_fd(m, l, e);
+	m->path.len = l->path_len;
+	rc = buf_add_byte(&m->path, '\0', e);
+	if (rc == E_OK)
+		rc = place_open_below(
+			m->place, up->fd, (const char *)m->path.p + up->path_len + 1, &l->fd, e);
+	m->path.len = l->path_len;
+	io_close(m->s->os, &up->fd);
+	return rc;
+}
+
 /* Opened once more, so that the access time stays where the system allows it. */
 static enum ecode
 list_level(struct matching *m, struct level *l, struct err *e)
@@ -176,12 +195,13 @@ level_push(struct matching *m, bool there, bool unread, struct err *e)
 		.fd = -1,
 		.there = there,
 		.unread = unread };
-	if (m->top != NULL)
-		io_close(m->s->os, &m->top->fd);
 	m->top = l;
-	if (m->place == NULL || !there || unread)
+	if (m->place == NULL || !there || unread) {
+		if (l->up != NULL)
+			io_close(m->s->os, &l->up->fd);
 		return E_OK;
-	rc = hold_fd(m, l, &why);
+	}
+	rc = go_below(m, l, &why);
 	if (rc == E_OK)
 		rc = list_level(m, l, &why);
 	return judge_level(l, rc, &why, e);

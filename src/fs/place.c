@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,14 +21,26 @@
 #include "os/io.h"
 
 /* bytes; one openat2 walks at most this much, well below PATH_MAX of 4096 */
-#define SEGMENT_MAX_BYTES 3072
+#define SEGMENT_MAX_BYTES 1024
 /* openat2 answers EAGAIN when something was renamed while it walked */
 #define RACE_TRIES        64
 
+/*
+ * Below a root of ours the last segment's directory stays open: of a chain of 10,000 directories each would else be walked
+ * to from the top again, 50 million steps a pass.  Nobody but us makes or moves directories there; what we make anew is
+ * forgotten in place_dir().
+ */
+struct waypoint {
+	pthread_mutex_t lock; /* over all of it */
+	int fd;               /* -1: none */
+	struct buf rel;
+};
 struct place {
 	const struct os *os;
 	int root;
 	uint64_t dev; /* of the root */
+	bool ours;
+	struct waypoint way;
 };
 
 static enum ecode
@@ -126,7 +139,12 @@ open_place(
 
 	if (p == NULL)
 		return err_set(e, E_NOMEM, ENOMEM, "destination %s", dir);
-	*p = (struct place){ .os = os, .root = -1 };
+	*p = (struct place){ .os = os,
+		.root = -1,
+		.ours = ours,
+		.way = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			.fd = -1,
+			.rel = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2) } };
 	rc = open_root(p, at, dir, e);
 	if (rc == E_OK && ours)
 		rc = strip_root(p, dir, e);
@@ -168,6 +186,8 @@ place_close(struct place **p)
 		return;
 	if ((*p)->root >= 0)
 		io_close((*p)->os, &(*p)->root);
+	io_close((*p)->os, &(*p)->way.fd);
+	buf_done(&(*p)->way.rel);
 	free(*p);
 	*p = NULL;
 }
@@ -243,17 +263,30 @@ segment_length(const char *rel, size_t len)
 	return n;
 }
 
-/* Descriptor or -errno for the first `len` bytes of a checked path. */
-static int
-open_rel(const struct place *p, const char *rel, size_t len, int flags)
+/* Where the last segment of a path begins; segments are the same for all paths below it. */
+static size_t
+last_segment(const char *rel, size_t len)
 {
-	int dir = p->root;
+	size_t at = 0, n = segment_length(rel, len);
+
+	while (at + n < len) {
+		at += n + 1;
+		n = segment_length(rel + at, len - at);
+	}
+	return at;
+}
+
+/* Descriptor or -errno; the caller closes *fd unless it is `from`. */
+static int
+open_segments(const struct place *p, int from, const char *rel, size_t len, int flags)
+{
+	int dir = from;
 
 	for (;;) {
 		size_t n = segment_length(rel, len);
 		int fd = open_segment(p, dir, rel, n, n < len ? O_PATH | O_DIRECTORY : flags);
 
-		if (dir != p->root)
+		if (dir != from)
 			io_close(p->os, &dir);
 		if (fd < 0 || n == len)
 			return fd;
@@ -263,8 +296,61 @@ open_rel(const struct place *p, const char *rel, size_t len, int flags)
 	}
 }
 
+/* The waypoint becomes the directory of the first `len` bytes.  0 or -errno */
+static int
+move_waypoint(struct place *p, const char *rel, size_t len)
+{
+	struct waypoint *w = &p->way;
+	struct err ignored;
+	int fd;
+
+	if (w->fd >= 0 && w->rel.len == len && memcmp(w->rel.p, rel, len) == 0)
+		return 0;
+	io_close(p->os, &w->fd);
+	fd = open_segments(p, p->root, rel, len, O_PATH | O_DIRECTORY);
+	if (fd < 0)
+		return fd;
+	buf_clear(&w->rel);
+	if (buf_add(&w->rel, rel, len, &ignored) != E_OK) {
+		io_close(p->os, &fd);
+		return -ENOMEM;
+	}
+	w->fd = fd;
+	return 0;
+}
+
+/* Descriptor or -errno for the first `len` bytes of a checked path. */
+static int
+open_rel(struct place *p, const char *rel, size_t len, int flags)
+{
+	size_t at = last_segment(rel, len);
+	int rc;
+
+	if (!p->ours || at == 0)
+		return open_segments(p, p->root, rel, len, flags);
+	(void)pthread_mutex_lock(&p->way.lock);
+	rc = move_waypoint(p, rel, at - 1);
+	if (rc == 0)
+		rc = open_segment(p, p->way.fd, rel + at, len - at, flags);
+	(void)pthread_mutex_unlock(&p->way.lock);
+	return rc;
+}
+
+/* What was made just now is not what a waypoint at it or below it led to. */
+static void
+forget_waypoint(struct place *p, const char *rel)
+{
+	size_t len = strlen(rel);
+	struct waypoint *w = &p->way;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (w->fd >= 0 && w->rel.len >= len && memcmp(w->rel.p, rel, len) == 0)
+		io_close(p->os, &w->fd);
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
 struct parent {
-	const struct place *p;
+	struct place *p;
 	int fd;
 	const char *name;
 };
@@ -278,7 +364,7 @@ parent_done(struct parent *d)
 
 /* The directory that holds rel's last component. */
 static enum ecode
-parent_open(const struct place *p, const char *rel, struct parent *out, struct err *e)
+parent_open(struct place *p, const char *rel, struct parent *out, struct err *e)
 {
 	const char *slash = strrchr(rel, '/');
 	enum ecode rc = check_rel(rel, e);
@@ -309,7 +395,10 @@ place_dir(struct place *p, const char *rel, struct err *e)
 	do {
 		got = p->os->mkdir(p->os, d.fd, d.name, 0700);
 	} while (got == -EINTR);
-	return got < 0 ? place_refusal(e, got, "mkdir", rel) : E_OK;
+	if (got < 0)
+		return place_refusal(e, got, "mkdir", rel);
+	forget_waypoint(p, rel);
+	return E_OK;
 }
 
 enum ecode
@@ -325,6 +414,22 @@ place_open_dir(struct place *p, const char *rel, int *fd, struct err *e)
 			     : open_rel(p, rel, strlen(rel), flags);
 	if (got < 0)
 		return place_refusal(e, got, "open", rel);
+	*fd = got;
+	return E_OK;
+}
+
+enum ecode
+place_open_below(struct place *p, int dir_fd, const char *name, int *fd, struct err *e)
+{
+	enum ecode rc = check_name(name, strlen(name), e);
+	int got;
+
+	invariant(dir_fd >= 0);
+	if (rc != E_OK)
+		return rc;
+	got = open_segment(p, dir_fd, name, strlen(name), O_RDONLY | O_DIRECTORY);
+	if (got < 0)
+		return place_refusal(e, got, "open", name);
 	*fd = got;
 	return E_OK;
 }

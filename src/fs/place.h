@@ -32,6 +32,9 @@ void place_close(struct place **p);
 enum ecode place_dir(struct place *p, const char *rel, struct err *e) must_check; /* mkdir 0700 */
 enum ecode place_open_dir(
 	struct place *p, const char *rel, int *fd, struct err *e) must_check; /* "" is the root */
+/* One level down, from a directory that was opened here. */
+enum ecode place_open_below(
+	struct place *p, int dir_fd, const char *name, int *fd, struct err *e) must_check;
 enum ecode place_file(struct place *p, int dir_fd, const char *name, int *fd,
 	struct err *e) must_check; /* O_EXCL 0600 */
 enum ecode place_symlink(struct place *p, int dir_fd, const char *name, const char *target,

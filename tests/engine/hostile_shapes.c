@@ -31,6 +31,25 @@ nest(struct maker *m, unsigned depth, unsigned width, unsigned name_len)
 }
 
 static struct id
+deep_2600(struct maker *m)
+{
+	return nest(m, 2600, 1, 1);
+}
+
+static struct id
+deep_6000(struct maker *m)
+{
+	return nest(m, 6000, 1, 1);
+}
+
+/* A path of 1,280,000 bytes. */
+static struct id
+deep_and_long(struct maker *m)
+{
+	return nest(m, 5000, 1, 255);
+}
+
+static struct id
 bomb_of_directories(struct maker *m)
 {
 	return nest(m, 40, 2, 1);
@@ -136,19 +155,26 @@ write_record(struct fix *f, const struct hostile *h)
 #define LATE "\"time\":\"2090-01-01T00:00:00Z\""
 
 static const struct hostile shapes[] = {
+	/* slow builds take every seventh row, from the first: those are light ones */
+	{ "bomb: a terabyte that calls itself a byte", NULL, BAD,
+		.make = file_that_calls_itself_small, .flags = H_ALONE },
 	{ "bomb: 2^40 directories", NULL, E_LIMIT, .make = bomb_of_directories, .flags = H_ALONE },
 	{ "bomb: 8^30 directories", NULL, E_LIMIT, .make = bomb_8_wide, .flags = H_ALONE },
 	{ "bomb: 2^40 files", NULL, E_LIMIT, .make = bomb_of_files, .flags = H_ALONE },
 	{ "bomb: 2^40 names of one file", NULL, E_LIMIT, .make = bomb_of_links, .flags = H_ALONE },
 	{ "bomb: a terabyte of one blob", NULL, E_DEST_SPACE, .make = file_of_a_terabyte,
 		.flags = H_ALONE },
-	{ "bomb: a terabyte that calls itself a byte", NULL, BAD,
-		.make = file_that_calls_itself_small, .flags = H_ALONE },
 	{ "bomb: a million pieces of a byte", NULL, E_OK, "f644 1000000 f",
 		.make = file_of_a_million_pieces, .flags = H_ALONE },
 	/* a destination in use that is a trap: a link where the snapshot has a directory */
 	{ "trap: a link to the decoys is in the way", "d name'x", E_OK, "d755 x|f644 1 x/child",
 		.live = "l x ../../around", .flags = H_SNAPSHOT_WINS },
+	{ "deep: 2,600", NULL, E_OK, .make = deep_2600, .flags = H_UNLISTED,
+		.drill = E_DRILL_UNKNOWN },
+	{ "deep: 6,000", NULL, E_OK, .make = deep_6000, .flags = H_UNLISTED | H_ALONE,
+		.drill = E_DRILL_UNKNOWN },
+	{ "deep: a path of a megabyte and more", NULL, E_LIMIT, .make = deep_and_long,
+		.flags = H_ALONE },
 	{ "trap: an absolute link", "d name'x", E_OK, "d755 x|f644 1 x/child", .live = "l x DECOYS",
 		.flags = H_SNAPSHOT_WINS },
 	{ "trap: a link to a decoy file", "f name'x", E_OK, "f644 1 x",

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/path.h"
 #include "engine/backup.h"
 #include "engine/check.h"
 #include "engine/inspect.h"
@@ -659,6 +660,47 @@ test_no_working_directory(void **state)
 	bench_close(&b);
 }
 
+/* A chain of directories of 200 bytes each; all levels but the last are short enough for a restore. */
+static void
+test_a_path_too_long_for_a_restore_is_told(void **state)
+{
+	const char *target = "src";
+	struct backup_args args = args_for(&target, 1);
+	char name[201], cmd[700];
+	struct backup_result r;
+	struct heard h;
+	struct bench b;
+	struct err e;
+	int here;
+
+	(void)state;
+	bench_open(&b);
+	heard_init(&h);
+	put_text(&b, "short", "kept");
+	memset(name, 'n', 200);
+	name[200] = '\0';
+	here = open(b.src, O_RDONLY | O_DIRECTORY);
+	for (unsigned i = 0; i < PATH_TEXT_MAX / 201 + 1; i++) {
+		int next;
+
+		assert_int_equal(mkdirat(here, name, 0755), 0);
+		next = openat(here, name, O_RDONLY | O_DIRECTORY);
+		close(here);
+		here = next;
+	}
+	close(here);
+	assert_int_equal(chdir(b.dir), 0);
+	assert_int_equal(back_up(&b, os_posix(), 2, &args, &r, &h, &e), E_SRC_UNREADABLE);
+	assert_int_equal(r.unreadable, 1);
+	args.on_unreadable = UNREADABLE_RECORD;
+	assert_int_equal(back_up(&b, os_posix(), 0, &args, &r, &h, &e), E_PARTIAL);
+	assert_int_equal(r.unreadable, 1);
+	assert_int_equal(r.summary.total_files_processed, 1);
+	(void)snprintf(cmd, sizeof(cmd), "rm -rf '%s'", b.src);
+	assert_int_equal(system(cmd), 0);
+	bench_close(&b);
+}
+
 static void
 test_deep_and_wide(void **state)
 {
@@ -947,6 +989,7 @@ main(void)
 		cmocka_unit_test(test_target_paths),
 		cmocka_unit_test(test_no_working_directory),
 		cmocka_unit_test(test_deep_and_wide),
+		cmocka_unit_test(test_a_path_too_long_for_a_restore_is_told),
 		cmocka_unit_test(test_damaged_parent_heals),
 		cmocka_unit_test(test_stdin),
 		cmocka_unit_test(test_stop_is_clean),

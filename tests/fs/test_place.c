@@ -406,6 +406,58 @@ very_deep_trees_are_reached(void **state)
 	assert_int_equal(fixture_open_fds(), before);
 }
 
+static unsigned long steps;
+
+static int
+count_steps(const struct os *os, int dir, const char *path, int flags, mode_t mode, bool same_dev)
+{
+	for (const char *p = path; *p != '\0'; p++)
+		steps += *p == '/';
+	steps++;
+	return os_posix()->open_beneath(os, dir, path, flags, mode, same_dev);
+}
+
+/* 3,000 levels: from the top each time it would be 9 million steps (3,000 squared, made and opened). */
+static void
+a_deep_chain_is_not_walked_from_the_top(void **state)
+{
+	const struct fixture *f = *state;
+	size_t before = fixture_open_fds();
+	struct os counting = *os_posix();
+	char rel[6001] = "";
+	struct place *p;
+	struct stat st;
+	struct err e;
+	int fd;
+
+	counting.open_beneath = count_steps;
+	steps = 0;
+	p = open_root(f, &counting);
+	for (unsigned depth = 0; depth < 3000; depth++) {
+		(void)strcat(rel + (depth > 0 ? depth * 2 - 2 : 0), depth > 0 ? "/c" : "c");
+		expect_code(place_dir(p, rel, &e), E_OK, &e);
+		expect_code(place_open_dir(p, rel, &fd, &e), E_OK, &e);
+		assert_int_equal(close(fd), 0);
+	}
+	assert_in_range(steps, 3000, 2000000);
+	/* what is made anew is not what was remembered */
+	assert_int_equal(renameat(f->fd, "root/c", f->fd, "old"), 0);
+	rel[0] = '\0';
+	for (unsigned depth = 0; depth < 1000; depth++) {
+		(void)strcat(rel + (depth > 0 ? depth * 2 - 2 : 0), depth > 0 ? "/c" : "c");
+		expect_code(place_dir(p, rel, &e), E_OK, &e);
+	}
+	expect_code(place_open_dir(p, rel, &fd, &e), E_OK, &e);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_nlink, 2); /* the last one; in the old chain it has one below */
+	assert_int_equal(close(fd), 0);
+	place_close(&p);
+	assert_int_equal(fixture_open_fds(), before);
+	assert_int_equal(renameat(f->fd, "root/c", f->fd, "new"), 0);
+	(void)snprintf(rel, sizeof(rel), "rm -rf '%s/old' '%s/new'", f->dir, f->dir);
+	assert_int_equal(system(rel), 0);
+}
+
 /* What a parent directory hands down would make fresh files differ from what fs/meta assumes. */
 static void
 the_root_hands_nothing_down(void **state)
@@ -557,6 +609,8 @@ main(void)
 			another_file_system_is_not_entered, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
 			very_deep_trees_are_reached, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_deep_chain_is_not_walked_from_the_top, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
 			the_root_hands_nothing_down, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(
