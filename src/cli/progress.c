@@ -112,7 +112,7 @@ line_phase(struct line *l, const struct pace *p)
 {
 	if (p->phase != PHASE_VERIFY || p->done_items + p->total_items == 0)
 		line_add(l, "%s", phase_text(p->phase));
-	else if (p->totals_final && p->total_items > 0)
+	else if (p->totals_final && p->total_items >= p->done_items)
 		line_add(
 			l, "Verifying... (%" PRIu64 "/%" PRIu64 ")", p->done_items, p->total_items);
 	else

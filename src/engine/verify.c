@@ -41,6 +41,21 @@ on_record(void *arg, const struct match_record *r, struct err *e)
 	return verify_report_put(&v->report, r, e);
 }
 
+/* DF-24: of how many is known when the snapshot says it and all of it is looked at; the count is what it says, no promise. */
+static void
+expect_totals(struct session *s, const struct snapshot *snap)
+{
+	const struct snapshot_summary *sum = &snap->summary;
+	struct progress *p = s->listener->progress;
+
+	if (!snap->has_summary)
+		return;
+	atomic_store(&p->total_items, sum->total_files_processed + sum->dirs_new +
+					      sum->dirs_changed + sum->dirs_unmodified);
+	atomic_store(&p->total_bytes, sum->total_bytes_processed);
+	atomic_store(&p->totals_final, true);
+}
+
 static enum ecode
 choose(struct session *s, const struct verify_args *args, struct verify_result *out,
 	struct id *tree, struct err *e)
@@ -57,6 +72,8 @@ choose(struct session *s, const struct verify_args *args, struct verify_result *
 	out->snapshot_id = snap->id;
 	out->time = snap->time;
 	*tree = snap->tree;
+	if (sub == NULL)
+		expect_totals(s, snap);
 	return sub == NULL ? E_OK : inspect_subtree(s, &snap->tree, sub, tree, e);
 }
 

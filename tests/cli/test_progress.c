@@ -73,6 +73,9 @@ test_verifying_is_counted(void **state)
 	p.totals_final = true;
 	first = "[4/5] Verifying... (23/24)  0:00";
 	assert_int_equal(strncmp(pace_text(TICKER_RESTORE, &p, out), first, strlen(first)), 0);
+	p.done_items = 25; /* more than was expected: then it was no good number */
+	first = "[4/5] Verifying... (25)  0:00";
+	assert_int_equal(strncmp(pace_text(TICKER_RESTORE, &p, out), first, strlen(first)), 0);
 	p.phase = PHASE_WORK;
 	assert_null(strstr(pace_text(TICKER_RESTORE, &p, out), "Verifying"));
 }

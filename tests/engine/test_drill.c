@@ -374,6 +374,48 @@ test_verify_tells_the_vault_from_the_directory(void **unused)
 	assert_true(r.counts.status[MATCH_HASH] >= 1);
 }
 
+/* The newest snapshot once more, with what a backup says of its size. */
+static void
+save_with_summary(struct fix *f)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1U << 20);
+	autoclean(buf_done) struct buf text = buf_limit(1U << 20);
+	struct snapshot_list list;
+	struct snapshot snap;
+	struct session s;
+	struct id id;
+
+	open_session(&s, os_posix(), f->vault, f->password, 0, SESSION_NO_LOCK, &f->h);
+	assert_int_equal(snapshot_list_load(s.vault, s.own, &a, &list, &f->e), E_OK);
+	snap = list.v[list.n - 1];
+	snap.time.s++;
+	snap.has_summary = true;
+	snap.summary.total_files_processed = 6;
+	snap.summary.dirs_new = 1;
+	snap.summary.total_bytes_processed = 70015;
+	assert_int_equal(snapshot_write(&snap, &text, &f->e), E_OK);
+	assert_int_equal(
+		vault_save(s.vault, s.own, O_SNAPSHOT, text.p, text.len, &id, &f->e), E_OK);
+	session_abandon(&s);
+}
+
+/* DF-24: of how many is known from what the snapshot says; one that says nothing is counted only. */
+static void
+test_verify_knows_of_how_many(void **unused)
+{
+	struct fix *f = *unused;
+	struct verify_result r;
+
+	expect_rc(f, verify(f, NULL, 0, &r), E_OK);
+	assert_false(f->h.progress.totals_final);
+	save_with_summary(f);
+	expect_rc(f, verify(f, NULL, 0, &r), E_OK);
+	assert_true(f->h.progress.totals_final);
+	assert_int_equal(f->h.progress.total_items, 7);
+	assert_int_equal(f->h.progress.done_items, 7);
+	assert_int_equal(f->h.progress.total_bytes, 70015);
+}
+
 int
 main(void)
 {
@@ -389,6 +431,7 @@ main(void)
 		cmocka_unit_test(test_a_proof_grows_old),
 		T(test_every_kernel_call_of_a_drill_may_be_refused),
 		T(test_verify_tells_the_vault_from_the_directory),
+		T(test_verify_knows_of_how_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
