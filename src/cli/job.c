@@ -35,8 +35,8 @@ is_warning(const char *event)
 {
 	return strcmp(event, SESSION_NOTE_STALE_LOCK) == 0 ||
 	       strcmp(event, SESSION_NOTE_STALE_STAYS) == 0 ||
-	       strcmp(event, RESTORE_NOTE_LEFT) == 0 || strcmp(event, RESTORE_NOTE_STAYS) == 0 ||
-	       strcmp(event, DRILL_NOTE_LEFT) == 0;
+	       strcmp(event, RESTORE_NOTE_LEFT) == 0 || strcmp(event, RESTORE_NOTE_NAMES) == 0 ||
+	       strcmp(event, RESTORE_NOTE_STAYS) == 0 || strcmp(event, DRILL_NOTE_LEFT) == 0;
 }
 
 /* For the report alone: the command tells it in its own words. */

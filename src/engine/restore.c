@@ -12,6 +12,7 @@
 
 #include "engine/incomplete.h"
 #include "engine/inspect.h"
+#include "os/io.h"
 
 /* Snapshot records of a whole vault: a million of 1 KiB. */
 #define SNAPSHOTS_ARENA_BYTES ((size_t)1 << 30)
@@ -179,6 +180,19 @@ note_owners(struct restore *r)
 		"the owner of %" PRIu64 " path%s was not applied: not running as root",
 		(uint64_t)r->owner_refused, r->owner_refused == 1 ? "" : "s");
 	note(r, "owners_not_applied", text.detail);
+}
+
+/* D-14: an owner that stays a number because nobody could be asked is no owner that was applied. */
+static void
+note_names(struct restore *r)
+{
+	struct err text;
+	int rc = restore_names_trouble(r->names);
+
+	if (rc == 0)
+		return;
+	(void)io_refusal(&text, E_RESTORE_META, rc, "ask for", "the names of owners");
+	note(r, RESTORE_NOTE_NAMES, text.detail);
 }
 
 static enum ecode
@@ -416,6 +430,7 @@ give_result(struct restore *r, enum ecode rc, struct err *e)
 	out->kept_files = r->kept_files;
 	out->kept_bytes = r->kept_bytes;
 	note_owners(r);
+	note_names(r);
 	if (r->art.fd >= 0 && (!r->art.staged || out->promoted))
 		out->artifacts = strdup(r->art.path);
 	if (rc != E_OK)

@@ -47,6 +47,8 @@ bool conflict_rule_named(const char *name, enum conflict_rule *out);
 #define RESTORE_NOTE_GONE  "retention_removed"
 #define RESTORE_NOTE_GOES  "retention_would_remove"
 #define RESTORE_NOTE_KEPT  "retention_waits"
+/* … the name service could not be asked: owners kept their numbers. */
+#define RESTORE_NOTE_NAMES "names_not_asked"
 /* A path of the snapshot that goes elsewhere below the destination; what is below it goes with it. */
 struct restore_move {
 	const char *from, *to;

@@ -530,12 +530,14 @@ bool artifacts_is_own(const struct restore *r, const struct restore_dir *d, cons
 /* ---- restore_verify.c ---- */
 enum ecode restore_verify(struct restore *r, struct err *e) must_check;
 
-/* ---- restore_owner.c: names to numbers, from /etc/passwd and /etc/group ---- */
+/* ---- restore_owner.c: names to numbers, as this machine knows them ---- */
 enum ecode restore_names_open(
 	const struct os *os, struct restore_names **out, struct err *e) must_check;
 void restore_names_close(struct restore_names **n);
-/* `number` itself when the name is empty or unknown. */
-uint32_t restore_user_number(const struct restore_names *n, struct slice name, uint32_t number);
-uint32_t restore_group_number(const struct restore_names *n, struct slice name, uint32_t number);
+/* `number` itself when the name is empty or unknown.  Any thread. */
+uint32_t restore_user_number(struct restore_names *n, struct slice name, uint32_t number);
+uint32_t restore_group_number(struct restore_names *n, struct slice name, uint32_t number);
+/* Names that could not be asked for: -errno of the first, else 0. */
+int restore_names_trouble(const struct restore_names *n);
 
 #endif

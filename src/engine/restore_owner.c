@@ -1,41 +1,42 @@
 /*
- * Owners by name.  Numbers come from /etc/passwd and /etc/group as they stand;
- * directory services are not asked: a restore may run where they are down, and
- * an unknown name keeps its number (restic would make it root's).
+ * Owners by name, asked of the system's name service: /etc/passwd and whatever
+ * directory this machine uses.  Each name is asked for once.  An unknown name
+ * keeps its number (restic would make it root's), and so does one that could
+ * not be asked for, which is told.
  */
 #include "engine/restore_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "os/io.h"
+/* Distinct names remembered; a tree has a few owners, and one that has more is only slower. */
+#define NAMES_MAX     4096
+#define NAME_TEXT_MAX 256 /* NUL included: LOGIN_NAME_MAX of limits.h */
 
-#define ACCOUNTS_MAX_BYTES ((size_t)64 << 20) /* a million accounts */
-
+struct known_name {
+	char text[NAME_TEXT_MAX];
+	bool group, known;
+	uint32_t number;
+};
 struct restore_names {
-	struct buf users, groups; /* the files' texts */
+	const struct os *os;
+	pthread_mutex_t lock;
+	struct known_name *v;
+	size_t n, cap;
+	int trouble;
 };
 
 enum ecode
 restore_names_open(const struct os *os, struct restore_names **out, struct err *e)
 {
 	struct restore_names *n = malloc(sizeof(*n));
-	enum ecode rc;
 
 	if (n == NULL)
 		return err_set(e, E_NOMEM, ENOMEM, "account names");
-	*n = (struct restore_names){ .users = buf_limit(ACCOUNTS_MAX_BYTES),
-		.groups = buf_limit(ACCOUNTS_MAX_BYTES) };
-	rc = io_read_file(os, AT_FDCWD, "/etc/passwd", &n->users, e);
-	if (rc == E_OK)
-		rc = io_read_file(os, AT_FDCWD, "/etc/group", &n->groups, e);
-	if (rc != E_OK)
-		restore_names_close(&n);
-	else
-		*out = n;
-	return rc;
+	*n = (struct restore_names){ .os = os, .lock = PTHREAD_MUTEX_INITIALIZER };
+	*out = n;
+	return E_OK;
 }
 
 void
@@ -43,57 +44,87 @@ restore_names_close(struct restore_names **n)
 {
 	if (*n == NULL)
 		return;
-	buf_done(&(*n)->users);
-	buf_done(&(*n)->groups);
+	free((*n)->v);
 	free(*n);
 	*n = NULL;
 }
 
-/* Digits up to the colon. */
-static bool
-read_number(const uint8_t *p, const uint8_t *end, uint32_t *out)
+int
+restore_names_trouble(const struct restore_names *n)
 {
-	uint64_t v = 0;
-	const uint8_t *begin = p;
-
-	for (; p < end && *p >= '0' && *p <= '9' && v <= UINT32_MAX; p++)
-		v = v * 10 + (*p - '0');
-	if (p == begin || p == end || *p != ':' || v >= UINT32_MAX)
-		return false;
-	*out = (uint32_t)v;
-	return true;
+	return n == NULL ? 0 : n->trouble;
 }
 
-/* "name:password:number:…", the first line that fits. */
-static uint32_t
-number_of(const struct buf *text, struct slice name, uint32_t number)
+static struct known_name
+ask(struct restore_names *n, bool group, const char *text)
 {
-	const uint8_t *p = text->p, *end = text->p + text->len;
-	const uint8_t *line_end, *colon;
+	struct known_name out = { .group = group };
+	int rc = group ? n->os->group_number(n->os, text, &out.number)
+		       : n->os->user_number(n->os, text, &out.number);
 
-	for (; name.len > 0 && p < end; p = line_end < end ? line_end + 1 : end) {
-		line_end = memchr(p, '\n', (size_t)(end - p));
-		if (line_end == NULL)
-			line_end = end;
-		if ((size_t)(line_end - p) <= name.len || memcmp(p, name.p, name.len) != 0 ||
-			p[name.len] != ':')
-			continue;
-		p += name.len + 1;
-		colon = memchr(p, ':', (size_t)(line_end - p));
-		if (colon != NULL && read_number(colon + 1, line_end, &number))
-			return number;
+	(void)memcpy(out.text, text, strlen(text) + 1);
+	out.known = rc >= 0;
+	if (rc < 0 && rc != -ENOENT && n->trouble == 0)
+		n->trouble = rc;
+	return out;
+}
+
+/* Without memory it is asked for again next time. */
+static void
+remember(struct restore_names *n, const struct known_name *name)
+{
+	size_t cap = n->cap == 0 ? 16 : 2 * n->cap;
+	struct known_name *more;
+
+	if (n->n == n->cap && n->n < NAMES_MAX) {
+		more = realloc(n->v, cap * sizeof(*more));
+		if (more == NULL)
+			return;
+		n->v = more;
+		n->cap = cap;
 	}
-	return number;
+	if (n->n < n->cap)
+		n->v[n->n++] = *name;
+}
+
+static struct known_name
+find(struct restore_names *n, bool group, const char *text)
+{
+	struct known_name got;
+
+	for (size_t i = 0; i < n->n; i++)
+		if (n->v[i].group == group && strcmp(n->v[i].text, text) == 0)
+			return n->v[i];
+	got = ask(n, group, text);
+	remember(n, &got);
+	return got;
+}
+
+/* (uid_t)-1 is nobody's number: to the kernel it means "unchanged". */
+static uint32_t
+number_of(struct restore_names *n, bool group, struct slice name, uint32_t number)
+{
+	char text[NAME_TEXT_MAX];
+	struct known_name got;
+
+	if (name.len == 0 || name.len >= sizeof(text) || memchr(name.p, 0, name.len) != NULL)
+		return number;
+	memcpy(text, name.p, name.len);
+	text[name.len] = '\0';
+	(void)pthread_mutex_lock(&n->lock);
+	got = find(n, group, text);
+	(void)pthread_mutex_unlock(&n->lock);
+	return got.known && got.number != UINT32_MAX ? got.number : number;
 }
 
 uint32_t
-restore_user_number(const struct restore_names *n, struct slice name, uint32_t number)
+restore_user_number(struct restore_names *n, struct slice name, uint32_t number)
 {
-	return number_of(&n->users, name, number);
+	return number_of(n, false, name, number);
 }
 
 uint32_t
-restore_group_number(const struct restore_names *n, struct slice name, uint32_t number)
+restore_group_number(struct restore_names *n, struct slice name, uint32_t number)
 {
-	return number_of(&n->groups, name, number);
+	return number_of(n, true, name, number);
 }

@@ -103,6 +103,9 @@ struct os {
 	/* name of a uid/gid; 0 and an empty string when there is none.  NUL-terminated. */
 	int (*user_name)(const struct os *os, uint32_t uid, char *p, size_t len);
 	int (*group_name)(const struct os *os, uint32_t gid, char *p, size_t len);
+	/* the other way round: 0 and *out; -ENOENT when there is no such name; else it could not be asked for */
+	int (*user_number)(const struct os *os, const char *name, uint32_t *out);
+	int (*group_number)(const struct os *os, const char *name, uint32_t *out);
 	unsigned (*cpus)(const struct os *os); /* usable now, >= 1 */
 	/* the working directory's name, NUL-terminated; a name only, it may be gone or moved */
 	int (*cwd)(const struct os *os, char *p, size_t len);

@@ -73,3 +73,62 @@ posix_group_name(const struct os *os, uint32_t gid, char *p, size_t len)
 	(void)os;
 	return nss_name(group_try, gid, p, len);
 }
+
+/* ---- numbers of names ---- */
+
+static int
+user_find(const char *name, char *buffer, size_t size, uint32_t *out)
+{
+	struct passwd pw, *found = NULL;
+	int rc = getpwnam_r(name, &pw, buffer, size, &found);
+
+	if (rc != 0 && rc != ENOENT && rc != ESRCH)
+		return -rc;
+	if (found == NULL)
+		return -ENOENT;
+	*out = pw.pw_uid;
+	return 0;
+}
+
+static int
+group_find(const char *name, char *buffer, size_t size, uint32_t *out)
+{
+	struct group gr, *found = NULL;
+	int rc = getgrnam_r(name, &gr, buffer, size, &found);
+
+	if (rc != 0 && rc != ENOENT && rc != ESRCH)
+		return -rc;
+	if (found == NULL)
+		return -ENOENT;
+	*out = gr.gr_gid;
+	return 0;
+}
+
+static int
+nss_number(
+	int (*attempt)(const char *, char *, size_t, uint32_t *), const char *name, uint32_t *out)
+{
+	int rc = -ERANGE;
+
+	for (size_t size = NSS_BUFFER_FIRST; rc == -ERANGE && size <= NSS_BUFFER_MAX; size *= 2) {
+		char *buffer = malloc(size);
+
+		rc = buffer == NULL ? -ENOMEM : attempt(name, buffer, size, out);
+		free(buffer);
+	}
+	return rc;
+}
+
+int
+posix_user_number(const struct os *os, const char *name, uint32_t *out)
+{
+	(void)os;
+	return nss_number(user_find, name, out);
+}
+
+int
+posix_group_number(const struct os *os, const char *name, uint32_t *out)
+{
+	(void)os;
+	return nss_number(group_find, name, out);
+}

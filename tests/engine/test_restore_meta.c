@@ -5,6 +5,7 @@
  */
 #include "support/restore_fix.h"
 
+#include <errno.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -193,6 +194,85 @@ test_owners_are_given_to_others(void **state)
 	assert_int_equal(look(f, "d/a").st_gid, 4321);
 }
 
+/* ---- the name service ---- */
+
+static struct os directory; /* a machine whose accounts are not in /etc/passwd */
+static _Atomic unsigned asked;
+static int answer;
+
+static int
+directory_number(const struct os *os, const char *name, uint32_t *out)
+{
+	(void)os;
+	asked++;
+	if (answer == 0 && strcmp(name, "someone") != 0)
+		return -ENOENT;
+	*out = 777;
+	return answer;
+}
+
+static char *
+plan_by_name(struct fix *f, int how)
+{
+	static char plan[400];
+	size_t len;
+
+	directory = *os_posix();
+	directory.user_number = directory.group_number = directory_number;
+	answer = how;
+	asked = 0;
+	f->os = &directory;
+	f->args.ownership_by_name = true;
+	fix_path(f, "plan.json", plan, sizeof(plan));
+	f->args.plan_file = plan;
+	(void)unlink(plan);
+	fix_path(f, "plan.json.candidates.jsonl", plan, sizeof(plan));
+	(void)unlink(plan);
+	fix_path(f, "plan.json.conflicts.jsonl", plan, sizeof(plan));
+	(void)unlink(plan);
+	fix_path(f, "plan.json", plan, sizeof(plan));
+	expect_rc(f, fix_restore(f), E_OK);
+	return tmpdir_read(f->dir, "plan.json.candidates.jsonl", &len);
+}
+
+static size_t
+times_in(const char *text, const char *part)
+{
+	size_t n = 0;
+
+	for (; (text = strstr(text, part)) != NULL; text++)
+		n++;
+	return n;
+}
+
+/* Every name once, however many files and threads ask. */
+static void
+test_owners_by_name_come_from_the_name_service(void **state)
+{
+	struct fix *f = *state;
+	char *text;
+
+	f->threads = 3;
+	text = plan_by_name(f, 0);
+	assert_int_equal(times_in(text, "\"uid\":4321"), 0);
+	assert_in_range(times_in(text, "\"uid\":777"), 4, 20);
+	assert_in_range(asked, 1, 2);
+	free(text);
+}
+
+/* An owner that nobody could be asked for keeps its number, and that is told. */
+static void
+test_a_name_service_that_is_down_is_told(void **state)
+{
+	struct fix *f = *state;
+	char *text = plan_by_name(f, -EIO);
+
+	assert_int_equal(times_in(text, "\"uid\":777"), 0);
+	assert_in_range(times_in(text, "\"uid\":4321"), 4, 20);
+	assert_non_null(strstr(f->h.last_note, "names_not_asked"));
+	free(text);
+}
+
 static void
 test_owners_that_cannot_be_used(void **state)
 {
@@ -276,6 +356,8 @@ main(void)
 		T(test_without_each),
 		T(test_setuid_needs_its_owner),
 		T(test_owners_are_given_to_others),
+		T(test_owners_by_name_come_from_the_name_service),
+		T(test_a_name_service_that_is_down_is_told),
 		T(test_owners_that_cannot_be_used),
 		T(test_the_plan_carries_it),
 		T(test_the_vault_is_no_destination),

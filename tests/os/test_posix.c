@@ -318,6 +318,23 @@ test_names_of_ids(void **state)
 }
 
 static void
+test_numbers_of_names(void **state)
+{
+	uint32_t v = 7;
+
+	(void)state;
+	assert_int_equal(os->user_number(os, "root", &v), 0);
+	assert_int_equal(v, 0);
+	v = 7;
+	assert_int_equal(os->group_number(os, "root", &v), 0);
+	assert_int_equal(v, 0);
+	v = 7;
+	assert_int_equal(os->user_number(os, "no-such-user-here", &v), -ENOENT);
+	assert_int_equal(os->group_number(os, "no-such-group-here", &v), -ENOENT);
+	assert_int_equal(v, 7);
+}
+
+static void
 test_the_process(void **state)
 {
 	char host[256] = "";
@@ -556,6 +573,7 @@ main(void)
 		T(test_flock_belongs_to_the_description),
 		T(test_clocks_go_forward),
 		T(test_names_of_ids),
+		T(test_numbers_of_names),
 		T(test_the_process),
 		T(test_the_working_directory),
 		T(test_spawn_tells_output_and_status),

@@ -96,6 +96,8 @@ static const char *const slot_names[SLOT_COUNT] = {
 	[SLOT_HOSTNAME] = "hostname",
 	[SLOT_USER_NAME] = "user_name",
 	[SLOT_GROUP_NAME] = "group_name",
+	[SLOT_USER_NUMBER] = "user_number",
+	[SLOT_GROUP_NUMBER] = "group_number",
 	[SLOT_CPUS] = "cpus",
 	[SLOT_CWD] = "cwd",
 	[SLOT_SPAWN] = "spawn",
@@ -689,6 +691,24 @@ ft_group_name(const struct os *os, uint32_t gid, char *p, size_t len)
 }
 
 static int
+ft_user_number(const struct os *os, const char *name, uint32_t *out)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_USER_NUMBER, name);
+
+	return rc < 0 ? rc : f->under->user_number(f->under, name, out);
+}
+
+static int
+ft_group_number(const struct os *os, const char *name, uint32_t *out)
+{
+	struct fault_os *f = fault_of(os);
+	int rc = enter(f, SLOT_GROUP_NUMBER, name);
+
+	return rc < 0 ? rc : f->under->group_number(f->under, name, out);
+}
+
+static int
 ft_cwd(const struct os *os, char *p, size_t len)
 {
 	struct fault_os *f = fault_of(os);
@@ -764,6 +784,8 @@ static const struct os fault_table = {
 	.hostname = ft_hostname,
 	.user_name = ft_user_name,
 	.group_name = ft_group_name,
+	.user_number = ft_user_number,
+	.group_number = ft_group_number,
 	.cpus = ft_cpus,
 	.cwd = ft_cwd,
 	.spawn = ft_spawn,
