@@ -396,6 +396,54 @@ test_a_swap_records_its_tree_and_the_next_removes_it(void **state)
 	assert_false(exists(first));
 }
 
+/* The record is for later: without it the restore is done all the same, and the tree stays for good, which is said. */
+static void
+test_a_record_that_cannot_be_written_stops_no_restore(void **state)
+{
+	static char no_dir[400];
+	char previous[400];
+
+	(void)state;
+	(void)snprintf(no_dir, sizeof(no_dir), "%s/precious", canary); /* a file */
+	f.args.state_dir = no_dir;
+	f.args.run_id = restore_run_id;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	assert_true(exists(f.result.previous));
+	(void)snprintf(previous, sizeof(previous), "%s", f.result.previous);
+	assert_int_equal(retain(os_posix(), 1, false), E_OK);
+	assert_true(exists(previous));
+}
+
+/* A record is there whole, or it is none. */
+static void
+test_every_call_of_a_record_refused(void **state)
+{
+	const struct previous_record record = { .dest = f.dest, .run_id = runs[0], .ino = 1 };
+
+	(void)state;
+	for (unsigned long nth = 1; nth < CALLS_MAX; nth++) {
+		enum ecode rc;
+		unsigned long fired;
+
+		(void)each(NULL);
+		fault_os_init(&faults, os_posix());
+		fault_os_plan(&faults, (struct fault_plan){ .nth = nth, .error = EIO });
+		rc = previous_note(&faults.os, state_dir, &record, &f.e);
+		fired = faults.fired;
+		assert_int_equal(faults.open_fds, 0);
+		fault_os_done(&faults);
+		assert_true(rc == E_OK || rc == E_REPORT_WRITE);
+		/* the old one, which fits, or the new one, which does not: never half of either */
+		assert_int_equal(retain(os_posix(), 3, false), E_OK);
+		assert_int_equal(told.gone + told.stays, 1);
+		if (rc == E_OK)
+			assert_non_null(strstr(told.why, "not the directory"));
+		if (fired == 0)
+			return;
+	}
+	fail_msg("the loop does not end");
+}
+
 /* Cleaned at the START: the tree that this very run sets aside is one more. */
 static void
 test_an_absent_destination_removes_nothing(void **state)
@@ -752,6 +800,8 @@ main(void)
 		cmocka_unit_test_setup(test_nothing_goes_while_an_undo_is_half_done, each),
 		cmocka_unit_test_setup(test_only_this_destinations_trees, each),
 		cmocka_unit_test_setup(test_a_swap_records_its_tree_and_the_next_removes_it, each),
+		cmocka_unit_test_setup(test_a_record_that_cannot_be_written_stops_no_restore, each),
+		cmocka_unit_test_setup(test_every_call_of_a_record_refused, each),
 		cmocka_unit_test_setup(test_an_absent_destination_removes_nothing, each),
 		cmocka_unit_test_setup(test_nothing_goes_while_a_serious_failure_is_open, each),
 		cmocka_unit_test_setup(test_a_tree_that_an_undo_set_aside_is_known, each),
