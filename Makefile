@@ -20,11 +20,11 @@ test: ## everything: unit, fault loops, interoperability, sanitizers, valgrind, 
 	@tools/install-deps build test
 	@tools/run-tests all
 
-sweep-kill: ## SIGKILL at thousands of kernel calls of the real program, larger trees, several seeds
+sweep-kill: ## SIGKILL and errors at thousands of kernel calls of the real program, larger trees, several seeds
 	@tools/install-deps build test
 	@tools/sweep kill
 
-sweep-power: ## a power cut at every mutating kernel call, on ext4 and xfs images (root)
+sweep-power: ## a power cut at every mutating kernel call, on ext4 and xfs images (root), and of restores in every shape
 	@tools/install-deps build test
 	@tools/sweep power
 
