@@ -165,7 +165,8 @@ def one_kill(scene, name, number, more, after, was, new):
     scene.need(was in there.values() and new in there.values(), f"{name}: both trees exist", sorted(there))
     scene.need(dest.exists() or more, f"{name}: the destination is there")
     status = scene.run("status")
-    go_on = re.search(rb"holdfast (restore --resume \S+)\n", status.stdout.partition(str(dest).encode())[2])
+    mine = re.split(rb"\n  \d{8}T|\n\S", status.stdout.partition(str(dest).encode() + b"\n")[2])[0]  # the rest of what is told of this run
+    go_on = re.search(rb"holdfast (restore --resume \S+)$", mine, re.M)
     scene.need(status.returncode == 0 and str(dest).encode() in status.stdout and (go_on or b"Run the same command again" in status.stdout),
                f"{name}: status names the run and the step", status)
     plan = scene.run("restore-swap", SNAPSHOT, "--target", dest, "--plan", scene.work / f"{name}/plan.json")
@@ -181,6 +182,7 @@ def one_kill(scene, name, number, more, after, was, new):
     kept = re.search(r"is still (/\S+/stage_root)", said)
     scene.tell(f"{name}: {'destination ' + ('new' if describe(dest) == new else 'old')}; {'step carried out' if step else 'old tree named' if kept else 'nothing to do'}")
     words = go_on.group(1).decode().split() if go_on else ["restore-swap", SNAPSHOT, "--target", dest]
+    scene.tell(f"{name}: status says: {' '.join(words[:2])}")
     done = scene.run(*words)
     scene.need(done.returncode == 0, f"{name}: what status says: {words[1]}", done)
     same(scene, f"{name}: and the snapshot is in place", new, describe(dest))
