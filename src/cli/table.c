@@ -104,7 +104,7 @@ static const struct flag_row flag_rows[FLAGS] = {
 		"look again at all that was stored before the snapshot is written: presence (default), read or none" },
 
 	[FLAG_TARGET] = { "target", 't', FLAG_ONE, "DIR",
-		"where to restore: an empty or absent directory" },
+		"where to restore; restore itself wants an empty or absent directory" },
 	[FLAG_INCLUDE] = { "include", 'i', FLAG_MANY, "PATTERN", "restore only what matches" },
 	[FLAG_IINCLUDE] = { "iinclude", 0, FLAG_MANY, "PATTERN",
 		"the same, upper and lower case alike" },
