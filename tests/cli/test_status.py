@@ -102,7 +102,7 @@ def the_step_works(lab):
     """A backup of files, killed; the printed command is typed in another directory."""
     source = lab.work / "it's a source"
     source.mkdir()
-    (source / "big").write_bytes(os.urandom(48 << 20))
+    (source / "big").write_bytes(os.urandom(256 << 20))  # a second of work: the kill must come before its end
     before = {r["run_id"] for r in lab.status().get("dead", [])}
     child = lab.start("backup", source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: any((lab.work / "vault/data").rglob("*-tmp-*")) or child.poll() is not None, 20)
