@@ -348,7 +348,8 @@ restore_locate(struct restore *r, struct err *e)
 	if (filtered && none)
 		return err_set(e, E_NOTHING_MATCHED, 0,
 			"what is asked for leaves no path of snapshot %s", r->args->snapshot);
-	qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
+	if (r->use_count > 1)
+		qsort(r->uses, r->use_count, sizeof(*r->uses), by_place);
 	return restore_keeps(r) ? E_OK : check_space(r, need, &nothing, e);
 }
 

@@ -372,7 +372,8 @@ build(struct moving *m, struct err *e)
 	struct restore_item *self = r->root->self;
 	enum ecode rc;
 
-	qsort(m->v, m->n, sizeof(*m->v), by_place);
+	if (m->n > 1)
+		qsort(m->v, m->n, sizeof(*m->v), by_place);
 	for (unsigned i = 0; i <= r->s->workers; i++)
 		r->worker[i].dirs = NULL;
 	rc = restore_dir_add(r, m->w, NULL, self, &r->root, e);
