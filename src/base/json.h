@@ -88,6 +88,7 @@ void json_put_raw(struct json_out *w, const void *p, size_t len); /* a value, ve
 void json_member_str(struct json_out *w, const char *key, const char *s); /* NULL writes null */
 void json_member_text(struct json_out *w, const char *key, struct slice s);
 void json_member_u64(struct json_out *w, const char *key, uint64_t v);
+void json_member_some(struct json_out *w, const char *key, uint64_t v); /* unless it is 0 */
 void json_member_bool(struct json_out *w, const char *key, bool v);
 void json_member_id(struct json_out *w, const char *key, const struct id *id);
 void json_member_time(struct json_out *w, const char *key, struct instant t); /* as text */

@@ -222,6 +222,13 @@ json_member_u64(struct json_out *w, const char *key, uint64_t v)
 }
 
 void
+json_member_some(struct json_out *w, const char *key, uint64_t v)
+{
+	if (v != 0)
+		json_member_u64(w, key, v);
+}
+
+void
 json_member_bool(struct json_out *w, const char *key, bool v)
 {
 	json_put_key(w, key);

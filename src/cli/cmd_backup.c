@@ -282,18 +282,7 @@ spent_s(const struct snapshot_summary *s)
 static void
 put_summary(struct json_out *w, const struct snapshot_summary *s)
 {
-	json_member_u64(w, "files_new", s->files_new);
-	json_member_u64(w, "files_changed", s->files_changed);
-	json_member_u64(w, "files_unmodified", s->files_unmodified);
-	json_member_u64(w, "dirs_new", s->dirs_new);
-	json_member_u64(w, "dirs_changed", s->dirs_changed);
-	json_member_u64(w, "dirs_unmodified", s->dirs_unmodified);
-	json_member_u64(w, "data_blobs", s->data_blobs);
-	json_member_u64(w, "tree_blobs", s->tree_blobs);
-	json_member_u64(w, "data_added", s->data_added);
-	json_member_u64(w, "data_added_packed", s->data_added_packed);
-	json_member_u64(w, "total_files_processed", s->total_files_processed);
-	json_member_u64(w, "total_bytes_processed", s->total_bytes_processed);
+	snapshot_put_counts(w, s);
 	json_put_key(w, "total_duration");
 	json_put_double(w, spent_s(s));
 	json_member_time(w, "backup_start", s->backup_start);

@@ -85,12 +85,9 @@ tell_json(struct cli *cli, const struct drill_result *r, struct err *e)
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "summary");
-	json_put_key(&w, "negative_control");
-	json_put_bool(&w, r->control);
-	json_put_key(&w, "evidence");
-	json_put_str(&w, r->kept);
+	json_member_str(&w, "message_type", "summary");
+	json_member_bool(&w, "negative_control", r->control);
+	json_member_str(&w, "evidence", r->kept);
 	json_put_key(&w, "drill");
 	drill_record_put(&w, &r->record);
 	json_close_object(&w);
@@ -216,10 +213,8 @@ history_json(struct cli *cli, const struct drill_list *list, struct err *e)
 
 	json_begin(&w, &out);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "drill_history");
-	json_put_key(&w, "unreadable");
-	json_put_u64(&w, list->unreadable);
+	json_member_str(&w, "message_type", "drill_history");
+	json_member_u64(&w, "unreadable", list->unreadable);
 	json_put_key(&w, "drills");
 	json_open_array(&w);
 	for (size_t i = 0; i < list->n; i++)

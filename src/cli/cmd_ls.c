@@ -41,14 +41,6 @@ leads_to_one(const struct listing *l, const char *path)
 }
 
 static void
-put_some(struct json_out *w, const char *key, uint64_t v)
-{
-	if (v == 0)
-		return;
-	json_member_u64(w, key, v);
-}
-
-static void
 put_node(struct json_out *w, const struct inspect_item *item)
 {
 	const struct node *n = item->node;
@@ -64,12 +56,12 @@ put_node(struct json_out *w, const struct inspect_item *item)
 	if (n->type == NODE_FILE) {
 		json_member_u64(w, "size", n->size);
 	}
-	put_some(w, "mode", n->mode);
+	json_member_some(w, "mode", n->mode);
 	json_member_str(w, "permissions", mode);
 	json_member_time(w, "mtime", n->mtime);
 	json_member_time(w, "atime", n->atime);
 	json_member_time(w, "ctime", n->ctime);
-	put_some(w, "inode", n->inode);
+	json_member_some(w, "inode", n->inode);
 	json_member_str(w, "message_type", "node");
 	json_member_str(w, "struct_type", "node");
 }

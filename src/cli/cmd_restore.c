@@ -177,15 +177,6 @@ only_planned(const struct restore_args *args)
 }
 
 static void
-put(struct json_out *w, const char *key, uint64_t v)
-{
-	if (v == 0)
-		return;
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
-static void
 put_retired(struct json_out *w, const struct restore_args *args, const struct restore_result *r)
 {
 	if (r->retired_count == 0)
@@ -218,47 +209,37 @@ tell_json(struct cli *cli, const struct restore_args *args, const struct restore
 
 	json_begin(&w, &line);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "summary");
-	put(&w, "seconds_elapsed", spent_s);
-	put(&w, "total_files", items);
-	put(&w, "files_restored", only_planned(args) ? 0 : items);
-	put(&w, "total_bytes", r->bytes);
-	put(&w, "bytes_restored", only_planned(args) ? 0 : r->bytes);
-	put(&w, "files_verified", r->verified_files);
-	put(&w, "metadata_problems", r->metadata_problems);
-	json_put_key(&w, "snapshot_id");
-	json_put_id(&w, &r->snapshot_id);
+	json_member_str(&w, "message_type", "summary");
+	json_member_some(&w, "seconds_elapsed", spent_s);
+	json_member_some(&w, "total_files", items);
+	json_member_some(&w, "files_restored", only_planned(args) ? 0 : items);
+	json_member_some(&w, "total_bytes", r->bytes);
+	json_member_some(&w, "bytes_restored", only_planned(args) ? 0 : r->bytes);
+	json_member_some(&w, "files_verified", r->verified_files);
+	json_member_some(&w, "metadata_problems", r->metadata_problems);
+	json_member_id(&w, "snapshot_id", &r->snapshot_id);
 	if (args->resume != NULL) {
-		json_put_key(&w, "continued_run");
-		json_put_str(&w, args->resume);
+		json_member_str(&w, "continued_run", args->resume);
 	}
-	put(&w, "files_kept", r->kept_files);
-	put(&w, "bytes_kept", r->kept_bytes);
-	put(&w, "paths_missing", r->missing);
+	json_member_some(&w, "files_kept", r->kept_files);
+	json_member_some(&w, "bytes_kept", r->kept_bytes);
+	json_member_some(&w, "paths_missing", r->missing);
 	if (r->partial != NULL) {
-		json_put_key(&w, "partial_tree");
-		json_put_str(&w, r->partial);
+		json_member_str(&w, "partial_tree", r->partial);
 	}
 	if (r->previous != NULL) {
-		json_put_key(&w, "previous_tree");
-		json_put_str(&w, r->previous);
+		json_member_str(&w, "previous_tree", r->previous);
 	}
 	put_retired(&w, args, r);
 	if (only_planned(args))
 		put_plan(&w, r);
 	if (args->kind == RESTORE_IN_PLACE && !only_planned(args)) {
-		json_put_key(&w, "paths_put");
-		json_put_u64(&w, r->put_paths);
-		json_put_key(&w, "paths_replaced");
-		json_put_u64(&w, r->replaced_paths);
-		json_put_key(&w, "safety_set");
-		json_put_str(&w, r->safety);
+		json_member_u64(&w, "paths_put", r->put_paths);
+		json_member_u64(&w, "paths_replaced", r->replaced_paths);
+		json_member_str(&w, "safety_set", r->safety);
 	}
-	json_put_key(&w, "completeness");
-	json_put_str(&w, completeness_text(r->completeness));
-	json_put_key(&w, "run_id");
-	json_put_str(&w, cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_member_str(&w, "completeness", completeness_text(r->completeness));
+	json_member_str(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
 	return screen_out_json(&cli->screen, &w, e);
 }

@@ -13,17 +13,6 @@
 
 #define QUOTED_MAX_BYTES (4U << 20)
 
-/* A stage is looked for where the run's record says that it restored to. */
-static bool
-left_stage(struct cli *cli, const struct run_info *run, enum run_concern concern)
-{
-	bool restored = run->mode != NULL && (strcmp(run->mode, "restore") == 0 ||
-						     strcmp(run->mode, "restore-swap") == 0);
-
-	return restored && concern != CONCERN_LIVE && run->target != NULL &&
-	       run->target[0] == '/' && restore_resume_there(cli->os, run->target, run->id);
-}
-
 static enum ecode
 look_for_stages(struct cli *cli, struct status_page *p, struct err *e)
 {
@@ -35,7 +24,7 @@ look_for_stages(struct cli *cli, struct status_page *p, struct err *e)
 		return rc;
 	staged = room;
 	for (size_t i = 0; i < p->n; i++) {
-		staged[i] = left_stage(cli, &p->runs[i], p->concern[i]);
+		staged[i] = status_left_stage(cli->os, &p->runs[i], p->concern[i]);
 		p->stages += staged[i];
 	}
 	p->staged = staged;

@@ -26,20 +26,6 @@ safe(struct cli *cli, const char *text)
 	return text == NULL ? "" : cli_shown(cli, text, strlen(text));
 }
 
-static void
-put(struct json_out *w, const char *key, const char *text)
-{
-	json_put_key(w, key);
-	json_put_str(w, text);
-}
-
-static void
-put_count(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
 static enum ecode
 print(struct cli *cli, struct json_out *w, struct buf *out, struct err *e)
 {
@@ -58,15 +44,14 @@ static void
 put_set(struct json_out *w, const struct safety_set *set)
 {
 	json_open_object(w);
-	put(w, "set", set->name);
-	put(w, "path", set->path);
-	json_put_key(w, "whole");
-	json_put_bool(w, set->whole);
-	put(w, "timestamp", set->created);
-	put(w, "destination", set->dest);
-	put(w, "source_backup", set->source);
-	put(w, "run_id", set->run_id);
-	put_count(w, "files", set->files);
+	json_member_str(w, "set", set->name);
+	json_member_str(w, "path", set->path);
+	json_member_bool(w, "whole", set->whole);
+	json_member_str(w, "timestamp", set->created);
+	json_member_str(w, "destination", set->dest);
+	json_member_str(w, "source_backup", set->source);
+	json_member_str(w, "run_id", set->run_id);
+	json_member_u64(w, "files", set->files);
 	json_close_object(w);
 }
 
@@ -142,21 +127,21 @@ tell_json(struct cli *cli, const struct undo_result *r, bool done, struct err *e
 
 	json_begin(&w, &out);
 	json_open_object(&w);
-	put(&w, "message_type", done ? "undo" : "undo_plan");
-	put(&w, "set", r->set.name);
-	put(&w, "destination", r->set.dest);
+	json_member_str(&w, "message_type", done ? "undo" : "undo_plan");
+	json_member_str(&w, "set", r->set.name);
+	json_member_str(&w, "destination", r->set.dest);
 	for (unsigned i = 0; i <= UNDO_LOST; i++)
-		put_count(&w, state_text((enum undo_state)i), r->counts[i]);
-	put_count(&w, "put_back", r->put);
-	put_count(&w, "metadata_problems", r->meta_problems);
-	put(&w, "safety_set", r->safety);
-	put(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
+		json_member_u64(&w, state_text((enum undo_state)i), r->counts[i]);
+	json_member_u64(&w, "put_back", r->put);
+	json_member_u64(&w, "metadata_problems", r->meta_problems);
+	json_member_str(&w, "safety_set", r->safety);
+	json_member_str(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_put_key(&w, "paths");
 	json_open_array(&w);
 	for (size_t i = 0; i < r->count; i++) {
 		json_open_object(&w);
-		put(&w, "path", r->paths[i].entry->rel);
-		put(&w, "state", state_text(r->paths[i].state));
+		json_member_str(&w, "path", r->paths[i].entry->rel);
+		json_member_str(&w, "state", state_text(r->paths[i].state));
 		json_close_object(&w);
 	}
 	json_close_array(&w);
@@ -274,8 +259,8 @@ list_trees(struct cli *cli, const char *dest, struct err *e)
 	json_open_array(&w);
 	for (size_t i = 0; i < n; i++) {
 		json_open_object(&w);
-		put(&w, "run_id", v[i].run_id);
-		put(&w, "path", v[i].path);
+		json_member_str(&w, "run_id", v[i].run_id);
+		json_member_str(&w, "path", v[i].path);
 		json_close_object(&w);
 	}
 	json_close_array(&w);
@@ -297,10 +282,10 @@ tell_tree(struct cli *cli, const struct undo_previous_result *r, struct err *e)
 	}
 	json_begin(&w, &out);
 	json_open_object(&w);
-	put(&w, "message_type", r->done ? "undo" : "undo_plan");
-	put(&w, "previous_tree", r->chosen.path);
-	put(&w, "kept", r->kept);
-	put(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
+	json_member_str(&w, "message_type", r->done ? "undo" : "undo_plan");
+	json_member_str(&w, "previous_tree", r->chosen.path);
+	json_member_str(&w, "kept", r->kept);
+	json_member_str(&w, "run_id", cli->run_id[0] == '\0' ? NULL : cli->run_id);
 	json_close_object(&w);
 	return print(cli, &w, &out, e);
 }

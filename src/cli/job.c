@@ -69,8 +69,7 @@ on_note(void *arg, const char *event, const char *text)
 		return;
 	json_begin(&w, &data);
 	json_open_object(&w);
-	json_put_key(&w, "text");
-	json_put_str(&w, text);
+	json_member_str(&w, "text", text);
 	json_close_object(&w);
 	if (json_done(&w, &e) == E_OK && buf_add_byte(&data, 0, &e) == E_OK)
 		run_event(j->run, event, (const char *)data.p);
@@ -99,13 +98,6 @@ action_name(enum item_action action)
 	return "?"; /* not reached: -Wswitch-enum proves the list above */
 }
 
-static void
-put_number(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
-}
-
 /* verbose_status of format document 12.4 */
 static enum ecode
 item_json(const struct item_done *item, struct buf *out, struct err *e)
@@ -118,22 +110,20 @@ item_json(const struct item_done *item, struct buf *out, struct err *e)
 		return rc;
 	json_begin(&w, out);
 	json_open_object(&w);
-	json_put_key(&w, "message_type");
-	json_put_str(&w, "verbose_status");
-	json_put_key(&w, "action");
-	json_put_str(&w, action_name(item->action));
+	json_member_str(&w, "message_type", "verbose_status");
+	json_member_str(&w, "action", action_name(item->action));
 	json_put_key(&w, "item");
 	json_put_text(&w, path.p, path.len);
 	if (item->action == ITEM_RESTORED) {
-		put_number(&w, "size", item->size);
+		json_member_u64(&w, "size", item->size);
 	} else {
 		json_put_key(&w, "duration");
 		json_put_double(&w, item->seconds);
-		put_number(&w, "data_size", item->data_size);
-		put_number(&w, "data_size_in_repo", item->data_size_in_repo);
-		put_number(&w, "metadata_size", item->metadata_size);
-		put_number(&w, "metadata_size_in_repo", item->metadata_size_in_repo);
-		put_number(&w, "total_files", 0);
+		json_member_u64(&w, "data_size", item->data_size);
+		json_member_u64(&w, "data_size_in_repo", item->data_size_in_repo);
+		json_member_u64(&w, "metadata_size", item->metadata_size);
+		json_member_u64(&w, "metadata_size_in_repo", item->metadata_size_in_repo);
+		json_member_u64(&w, "total_files", 0);
 	}
 	json_close_object(&w);
 	rc = json_done(&w, e);

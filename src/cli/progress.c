@@ -145,14 +145,6 @@ pace_text(enum ticker_kind kind, const struct pace *pace, char out[static PACE_T
 	return out;
 }
 
-static void
-put_some(struct json_out *w, const char *key, uint64_t v)
-{
-	if (v == 0)
-		return;
-	json_member_u64(w, key, v);
-}
-
 enum ecode
 pace_json(enum ticker_kind kind, const struct pace *pace, struct buf *out, struct err *e)
 {
@@ -166,17 +158,17 @@ pace_json(enum ticker_kind kind, const struct pace *pace, struct buf *out, struc
 	json_begin(&w, out);
 	json_open_object(&w);
 	json_member_str(&w, "message_type", "status");
-	put_some(&w, "seconds_elapsed", pace->elapsed_s);
+	json_member_some(&w, "seconds_elapsed", pace->elapsed_s);
 	if (backup && left != UINT64_MAX)
-		put_some(&w, "seconds_remaining", left);
+		json_member_some(&w, "seconds_remaining", left);
 	json_put_key(&w, "percent_done");
 	json_put_double(&w, fraction(pace));
-	put_some(&w, "total_files", pace->total_items);
-	put_some(&w, backup ? "files_done" : "files_restored", pace->done_items);
-	put_some(&w, "total_bytes", pace->total_bytes);
-	put_some(&w, backup ? "bytes_done" : "bytes_restored", pace->done_bytes);
+	json_member_some(&w, "total_files", pace->total_items);
+	json_member_some(&w, backup ? "files_done" : "files_restored", pace->done_items);
+	json_member_some(&w, "total_bytes", pace->total_bytes);
+	json_member_some(&w, backup ? "bytes_done" : "bytes_restored", pace->done_bytes);
 	if (backup)
-		put_some(&w, "error_count", pace->problems);
+		json_member_some(&w, "error_count", pace->problems);
 	json_close_object(&w);
 	rc = json_done(&w, e);
 	return rc == E_OK ? buf_add_byte(out, '\n', e) : rc;

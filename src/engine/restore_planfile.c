@@ -74,8 +74,7 @@ put_content(struct restore *r, struct json_out *w, const struct restore_item *it
 		return;
 	hasher_sum(r->art.hasher, item->content, item->content_count * sizeof(*item->content),
 		&digest);
-	json_put_key(w, "content_digest");
-	json_put_id(w, &digest);
+	json_member_id(w, "content_digest", &digest);
 }
 
 static enum ecode
@@ -275,19 +274,11 @@ put_rules(struct json_out *w, const char *key, const struct rules *rules)
 	json_open_array(w);
 	for (unsigned i = 0; rules != NULL && i < rules_count(rules); i++) {
 		json_open_object(w);
-		json_put_key(w, "ignore_case");
-		json_put_bool(w, rules_insensitive(rules, i));
+		json_member_bool(w, "ignore_case", rules_insensitive(rules, i));
 		lines_str(w, "pattern", rules_text(rules, i));
 		json_close_object(w);
 	}
 	json_close_array(w);
-}
-
-static void
-put_bool(struct json_out *w, const char *key, bool v)
-{
-	json_put_key(w, key);
-	json_put_bool(w, v);
 }
 
 /* The last that matches decides, so their order is theirs. */
@@ -388,7 +379,7 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 	json_begin(&w, out);
 	json_open_object(&w);
 	if (args->allow_setid)
-		put_bool(&w, "allow_setuid", true);
+		json_member_bool(&w, "allow_setuid", true);
 	put_tables(r, &w);
 	lines_str(&w, "destination_root", r->dest.path);
 	lines_u64(&w, "estimated_seconds", estimate_s(r));
@@ -399,15 +390,15 @@ plan_object(struct restore *r, struct buf *out, struct err *e)
 	put_rules(&w, "include", args->includes);
 	put_moves(&w, args);
 	if (args->metadata_auto)
-		put_bool(&w, "metadata_auto", true);
+		json_member_bool(&w, "metadata_auto", true);
 	lines_u64(&w, "needed_bytes", r->needed);
 	put_choices(&w, args);
 	put_texts(&w, "owner_map", args->owner_map, args->owner_map_count);
-	put_bool(&w, "ownership_by_name", args->ownership_by_name);
+	json_member_bool(&w, "ownership_by_name", args->ownership_by_name);
 	put_texts(&w, "paths", args->only, args->only_count);
 	lines_id(&w, "snapshot_id", &r->out->snapshot_id);
-	put_bool(&w, "sparse", args->sparse);
-	put_bool(&w, "strict_metadata", args->strict_metadata);
+	json_member_bool(&w, "sparse", args->sparse);
+	json_member_bool(&w, "strict_metadata", args->strict_metadata);
 	put_strip(&w, r);
 	lines_str(&w, "subfolder", r->sub);
 	lines_str(&w, "tree", restore_tree_text(args->tree));

@@ -146,19 +146,11 @@ put_name(struct json_out *w, const char *key, const char *key_b64, const char *t
 {
 	if (text == NULL)
 		return;
-	json_put_key(w, key);
-	json_put_str(w, text);
+	json_member_str(w, key, text);
 	if (utf8_valid(text, strlen(text)))
 		return;
 	json_put_key(w, key_b64);
 	json_put_base64(w, text, strlen(text));
-}
-
-static void
-put_u64(struct json_out *w, const char *key, uint64_t v)
-{
-	json_put_key(w, key);
-	json_put_u64(w, v);
 }
 
 static void
@@ -197,22 +189,20 @@ put_entry(struct json_out *w, const struct safety_entry *entry)
 	json_open_object(w);
 	put_name(w, "path", "path_b64", entry->rel);
 	if (entry->created) {
-		json_put_key(w, "created");
-		json_put_bool(w, true);
+		json_member_bool(w, "created", true);
 		json_close_object(w);
 		return;
 	}
 	put_name(w, "copy", "copy_b64", entry->copy);
-	put_u64(w, "mode", m->mode);
-	put_u64(w, "uid", m->uid);
-	put_u64(w, "gid", m->gid);
-	put_u64(w, "size", m->size);
-	put_u64(w, "rdev", m->rdev);
+	json_member_u64(w, "mode", m->mode);
+	json_member_u64(w, "uid", m->uid);
+	json_member_u64(w, "gid", m->gid);
+	json_member_u64(w, "size", m->size);
+	json_member_u64(w, "rdev", m->rdev);
 	put_time(w, "mtime", m->mtime);
 	put_time(w, "atime", m->atime);
 	if (S_ISREG(m->mode)) {
-		json_put_key(w, "sha256");
-		json_put_id(w, &entry->hash);
+		json_member_id(w, "sha256", &entry->hash);
 	}
 	put_name(w, "target", "target_b64", entry->target);
 	put_xattrs(w, &entry->xattrs);
@@ -231,13 +221,13 @@ safety_write_json(const struct safety_story *story, const struct safety_entry *f
 	json_begin(&w, out);
 	json_open_object(&w);
 	put_name(&w, "owner", NULL, SAFETY_MARK);
-	put_u64(&w, "version", SAFETY_VERSION);
+	json_member_u64(&w, "version", SAFETY_VERSION);
 	put_name(&w, "timestamp", NULL, when);
 	put_name(&w, "source_backup", "source_backup_b64", story->source);
 	put_name(&w, "hostname", "hostname_b64", story->host);
 	put_name(&w, "run_id", "run_id_b64", story->run_id);
 	put_name(&w, "destination", "destination_b64", story->dest);
-	put_u64(&w, "file_count", story->files);
+	json_member_u64(&w, "file_count", story->files);
 	json_put_key(&w, "entries");
 	json_open_array(&w);
 	for (; first != NULL; first = first->next)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/catalog.h"
+#include "engine/restore.h"
 
 /* ---- runs of this machine ---- */
 
@@ -118,6 +119,16 @@ status_step(const struct run_info *run)
 			return steps[i].step;
 	}
 	return "Run the same command again.";
+}
+
+bool
+status_left_stage(const struct os *os, const struct run_info *run, enum run_concern concern)
+{
+	bool restored = run->mode != NULL && (strcmp(run->mode, "restore") == 0 ||
+						     strcmp(run->mode, "restore-swap") == 0);
+
+	return restored && concern != CONCERN_LIVE && run->target != NULL &&
+	       run->target[0] == '/' && restore_resume_there(os, run->target, run->id);
 }
 
 /* ---- a vault ---- */

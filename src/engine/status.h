@@ -26,6 +26,10 @@ void status_judge(const struct run_info *runs, size_t n, enum run_concern *out);
 /* What a person should do about a killed run of this command, before repeating it; one or two sentences, static. */
 const char *status_step(const struct run_info *run);
 
+/* Did this restore leave a stage that can go on?  Looked for where the run's record says that it restored to. */
+bool status_left_stage(
+	const struct os *os, const struct run_info *run, enum run_concern concern) must_check;
+
 struct status_lock {
 	struct lock_info info;
 	enum lock_verdict verdict;

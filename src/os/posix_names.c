@@ -22,39 +22,73 @@ name_out(const char *name, char *p, size_t len)
 	return 0;
 }
 
-/* One attempt with a buffer of this size; 0 and an empty string when the id has no name. */
+/* One question: the name of a number, or the number of a name. */
+struct question {
+	int (*ask)(const struct question *q, char *buffer, size_t size); /* 0 or -errno */
+	const char *name;
+	uint32_t id;
+	char *text; /* where the name goes */
+	size_t len;
+	uint32_t *number; /* where the number goes */
+};
+
 static int
-user_try(uint32_t uid, char *buffer, size_t size, char *p, size_t len)
+refused(int rc)
+{
+	return rc == ENOENT || rc == ESRCH ? 0 : -rc;
+}
+
+/* An empty string when the number has no name. */
+static int
+ask_user(const struct question *q, char *buffer, size_t size)
 {
 	struct passwd pw, *found = NULL;
-	int rc = getpwuid_r(uid, &pw, buffer, size, &found);
+	int rc = refused(getpwuid_r(q->id, &pw, buffer, size, &found));
 
-	if (rc != 0 && rc != ENOENT && rc != ESRCH)
-		return -rc;
-	return name_out(found == NULL ? "" : pw.pw_name, p, len);
+	return rc < 0 ? rc : name_out(found == NULL ? "" : pw.pw_name, q->text, q->len);
 }
 
 static int
-group_try(uint32_t gid, char *buffer, size_t size, char *p, size_t len)
+ask_group(const struct question *q, char *buffer, size_t size)
 {
 	struct group gr, *found = NULL;
-	int rc = getgrgid_r(gid, &gr, buffer, size, &found);
+	int rc = refused(getgrgid_r(q->id, &gr, buffer, size, &found));
 
-	if (rc != 0 && rc != ENOENT && rc != ESRCH)
-		return -rc;
-	return name_out(found == NULL ? "" : gr.gr_name, p, len);
+	return rc < 0 ? rc : name_out(found == NULL ? "" : gr.gr_name, q->text, q->len);
+}
+
+static int
+ask_user_number(const struct question *q, char *buffer, size_t size)
+{
+	struct passwd pw, *found = NULL;
+	int rc = refused(getpwnam_r(q->name, &pw, buffer, size, &found));
+
+	if (found != NULL)
+		*q->number = pw.pw_uid;
+	return rc < 0 || found != NULL ? rc : -ENOENT;
+}
+
+static int
+ask_group_number(const struct question *q, char *buffer, size_t size)
+{
+	struct group gr, *found = NULL;
+	int rc = refused(getgrnam_r(q->name, &gr, buffer, size, &found));
+
+	if (found != NULL)
+		*q->number = gr.gr_gid;
+	return rc < 0 || found != NULL ? rc : -ENOENT;
 }
 
 /* Repeat with twice the space while the record does not fit (a group lists all its members). */
 static int
-nss_name(int (*attempt)(uint32_t, char *, size_t, char *, size_t), uint32_t id, char *p, size_t len)
+answer(struct question q)
 {
 	int rc = -ERANGE;
 
 	for (size_t size = NSS_BUFFER_FIRST; rc == -ERANGE && size <= NSS_BUFFER_MAX; size *= 2) {
 		char *buffer = malloc(size);
 
-		rc = buffer == NULL ? -ENOMEM : attempt(id, buffer, size, p, len);
+		rc = buffer == NULL ? -ENOMEM : q.ask(&q, buffer, size);
 		free(buffer);
 	}
 	return rc;
@@ -64,71 +98,26 @@ int
 posix_user_name(const struct os *os, uint32_t uid, char *p, size_t len)
 {
 	(void)os;
-	return nss_name(user_try, uid, p, len);
+	return answer((struct question){ .ask = ask_user, .id = uid, .text = p, .len = len });
 }
 
 int
 posix_group_name(const struct os *os, uint32_t gid, char *p, size_t len)
 {
 	(void)os;
-	return nss_name(group_try, gid, p, len);
-}
-
-/* ---- numbers of names ---- */
-
-static int
-user_find(const char *name, char *buffer, size_t size, uint32_t *out)
-{
-	struct passwd pw, *found = NULL;
-	int rc = getpwnam_r(name, &pw, buffer, size, &found);
-
-	if (rc != 0 && rc != ENOENT && rc != ESRCH)
-		return -rc;
-	if (found == NULL)
-		return -ENOENT;
-	*out = pw.pw_uid;
-	return 0;
-}
-
-static int
-group_find(const char *name, char *buffer, size_t size, uint32_t *out)
-{
-	struct group gr, *found = NULL;
-	int rc = getgrnam_r(name, &gr, buffer, size, &found);
-
-	if (rc != 0 && rc != ENOENT && rc != ESRCH)
-		return -rc;
-	if (found == NULL)
-		return -ENOENT;
-	*out = gr.gr_gid;
-	return 0;
-}
-
-static int
-nss_number(
-	int (*attempt)(const char *, char *, size_t, uint32_t *), const char *name, uint32_t *out)
-{
-	int rc = -ERANGE;
-
-	for (size_t size = NSS_BUFFER_FIRST; rc == -ERANGE && size <= NSS_BUFFER_MAX; size *= 2) {
-		char *buffer = malloc(size);
-
-		rc = buffer == NULL ? -ENOMEM : attempt(name, buffer, size, out);
-		free(buffer);
-	}
-	return rc;
+	return answer((struct question){ .ask = ask_group, .id = gid, .text = p, .len = len });
 }
 
 int
 posix_user_number(const struct os *os, const char *name, uint32_t *out)
 {
 	(void)os;
-	return nss_number(user_find, name, out);
+	return answer((struct question){ .ask = ask_user_number, .name = name, .number = out });
 }
 
 int
 posix_group_number(const struct os *os, const char *name, uint32_t *out)
 {
 	(void)os;
-	return nss_number(group_find, name, out);
+	return answer((struct question){ .ask = ask_group_number, .name = name, .number = out });
 }

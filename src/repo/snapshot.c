@@ -35,13 +35,9 @@ put_text(struct json_out *w, const char *key, struct slice s)
 	json_put_text(w, s.p, s.len);
 }
 
-static void
-put_summary(struct json_out *w, const struct snapshot_summary *s)
+void
+snapshot_put_counts(struct json_out *w, const struct snapshot_summary *s)
 {
-	json_put_key(w, "summary");
-	json_open_object(w);
-	json_member_time(w, "backup_start", s->backup_start);
-	json_member_time(w, "backup_end", s->backup_end);
 	json_member_u64(w, "files_new", s->files_new);
 	json_member_u64(w, "files_changed", s->files_changed);
 	json_member_u64(w, "files_unmodified", s->files_unmodified);
@@ -54,6 +50,16 @@ put_summary(struct json_out *w, const struct snapshot_summary *s)
 	json_member_u64(w, "data_added_packed", s->data_added_packed);
 	json_member_u64(w, "total_files_processed", s->total_files_processed);
 	json_member_u64(w, "total_bytes_processed", s->total_bytes_processed);
+}
+
+static void
+put_summary(struct json_out *w, const struct snapshot_summary *s)
+{
+	json_put_key(w, "summary");
+	json_open_object(w);
+	json_member_time(w, "backup_start", s->backup_start);
+	json_member_time(w, "backup_end", s->backup_end);
+	snapshot_put_counts(w, s);
 	json_close_object(w);
 }
 

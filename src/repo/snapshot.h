@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/instant.h"
+#include "base/json.h"
 #include "repo/vault.h"
 
 struct snapshot_summary {
@@ -26,6 +27,8 @@ struct snapshot {
 	struct slice
 		holdfast; /* our member "holdfast": a JSON object, verbatim; empty when absent */
 };
+/* The counts as members of the object that is open: the record and `backup --json` tell the same. */
+void snapshot_put_counts(struct json_out *w, const struct snapshot_summary *s);
 enum ecode snapshot_write(const struct snapshot *s, struct buf *out, struct err *e) must_check;
 /* Slices go into the arena.  No tree: E_SNAPSHOT_FORMAT */
 enum ecode snapshot_parse(const void *json, size_t len, struct arena *a, struct snapshot *out,

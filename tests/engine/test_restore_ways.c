@@ -51,6 +51,7 @@ owned(struct node n)
 {
 	n.uid = getuid();
 	n.gid = getgid();
+	n.user = n.group = (struct slice){ (const uint8_t *)"root", 4 };
 	return n;
 }
 
@@ -160,6 +161,13 @@ choose_policy(void)
 	f.args.sparse = true;
 }
 
+/* Where the name service refuses, an owner keeps its number. */
+static void
+choose_names(void)
+{
+	f.args.ownership_by_name = true;
+}
+
 static void
 choose_strict(void)
 {
@@ -178,6 +186,7 @@ static struct way ways[] = {
 	{ .name = "places", .choose = choose_places },
 	{ .name = "some", .choose = choose_some },
 	{ .name = "policy", .choose = choose_policy },
+	{ .name = "names", .choose = choose_names },
 	{ .name = "strict", .choose = choose_strict },
 	{ .name = "partial", .choose = choose_partial, .bits = WAY_DAMAGED },
 	{ .name = "resume", .choose = choose_nothing, .bits = WAY_RESUME },
