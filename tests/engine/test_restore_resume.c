@@ -95,32 +95,20 @@ make_large(void)
 }
 
 static void
-put(const char *dir, const char *name, const char *text)
-{
-	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
-	char path[600];
-
-	assert_true(snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path));
-	write_file(path, text, strlen(text));
-	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
-}
-
-static void
 make_live(const char *dir)
 {
-	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
 	char sub[400], deep[420];
 
 	assert_int_equal(mkdir(dir, 0750), 0);
-	put(dir, "unrelated", "precious");
+	fix_put(dir, "unrelated", "precious");
 	assert_true(snprintf(sub, sizeof(sub), "%s/mine", dir) < (int)sizeof(sub));
 	assert_int_equal(mkdir(sub, 0750), 0);
-	put(sub, "here", "also precious");
+	fix_put(sub, "here", "also precious");
 	assert_true(snprintf(deep, sizeof(deep), "%s/deep", sub) < (int)sizeof(deep));
 	assert_int_equal(mkdir(deep, 0550), 0);
-	assert_int_equal(utimensat(AT_FDCWD, deep, times, 0), 0);
-	assert_int_equal(utimensat(AT_FDCWD, sub, times, 0), 0);
-	assert_int_equal(utimensat(AT_FDCWD, dir, times, 0), 0);
+	fix_time(deep);
+	fix_time(sub);
+	fix_time(dir);
 }
 
 static int
@@ -146,7 +134,7 @@ setup(void **state)
 	fix_path(&f, "jail", jail, sizeof(jail));
 	fix_path(&large, "reference", large_reference, sizeof(large_reference));
 	assert_int_equal(mkdir(jail, 0755), 0);
-	put(jail, "secret", "quiet"); /* as long as "small" */
+	fix_put(jail, "secret", "quiet"); /* as long as "small" */
 	make_snapshot();
 	make_large();
 	f.args.dest = reference;
@@ -468,7 +456,7 @@ static void
 become_full_dir(void)
 {
 	become_dir();
-	put(in_stage("small"), "of-somebody", "theirs");
+	fix_put(in_stage("small"), "of-somebody", "theirs");
 }
 
 static void
@@ -549,7 +537,7 @@ swap_files(void)
 static void
 add_file(void)
 {
-	put(staged, "foreign", "theirs");
+	fix_put(staged, "foreign", "theirs");
 }
 
 static void
@@ -855,7 +843,7 @@ test_a_merge_keeps_what_is_no_copy(void **state)
 	leave_stage(&f);
 	assert_true(exists(in_stage("mine/here")));
 	assert_int_equal(chmod(in_stage("mine/deep"), 0700), 0);
-	put(in_stage("mine/deep"), "only-here", "whose?");
+	fix_put(in_stage("mine/deep"), "only-here", "whose?");
 	expect_rc(&f, go_on(&f, FIRST, SECOND, NULL, NULL), E_RESUME_FOREIGN);
 	(void)snprintf(staged, sizeof(staged), "%s.holdfast_stage/" SECOND "/stage_root", f.dest);
 	assert_true(exists(in_stage("mine/deep/only-here")));

@@ -66,24 +66,6 @@ make_snapshot(void)
 }
 
 static void
-set_time(const char *path)
-{
-	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
-
-	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
-}
-
-static void
-put(const char *dir, const char *name, const char *text)
-{
-	char path[600];
-
-	assert_true(snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path));
-	write_file(path, text, strlen(text));
-	set_time(path);
-}
-
-static void
 make_dir(const char *path)
 {
 	assert_int_equal(mkdir(path, 0750), 0);
@@ -96,13 +78,13 @@ make_live(const char *dir)
 	char sub[400];
 
 	make_dir(dir);
-	put(dir, "twin-a", "edited since");
-	put(dir, "unrelated", "precious");
+	fix_put(dir, "twin-a", "edited since");
+	fix_put(dir, "unrelated", "precious");
 	(void)snprintf(sub, sizeof(sub), "%s/mine", dir);
 	make_dir(sub);
-	put(sub, "deep", "also precious");
-	set_time(sub);
-	set_time(dir);
+	fix_put(sub, "deep", "also precious");
+	fix_time(sub);
+	fix_time(dir);
 }
 
 static int
@@ -671,7 +653,7 @@ enrich_live(void)
 
 	(void)snprintf(a, sizeof(a), "%s/linked-1", f.dest);
 	(void)snprintf(b, sizeof(b), "%s/mine/linked-2", f.dest);
-	put(f.dest, "linked-1", "one inode");
+	fix_put(f.dest, "linked-1", "one inode");
 	assert_int_equal(link(a, b), 0);
 	assert_int_equal(symlink("unrelated", below(f.dest, "pointer")), 0);
 	assert_int_equal(mkfifo(below(f.dest, "queue"), 0640), 0);
@@ -679,9 +661,9 @@ enrich_live(void)
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, "end", 3, 5 << 20), 3);
 	assert_int_equal(close(fd), 0);
-	set_time(below(f.dest, "holes"));
+	fix_time(below(f.dest, "holes"));
 	assert_int_equal(chmod(below(f.dest, "mine"), 0500), 0);
-	set_time(f.dest);
+	fix_time(f.dest);
 }
 
 static void
@@ -710,7 +692,7 @@ test_x01_add_only_leaves_what_is_there(void **state)
 			(const char *const[]){ "dir", "parts", "twin-a", "twin-b", NULL };
 		*name != NULL; name++)
 		remove_tree(below(f.dest, *name));
-	set_time(f.dest);
+	fix_time(f.dest);
 	if (!trees_equal(
 		    f.result.previous, f.dest, COMPARE_ALL | COMPARE_ROOT_META, why, sizeof(why)))
 		fail_msg("%s", why);
@@ -786,8 +768,8 @@ test_merge_of_other_types(void **state)
 		f.args.tree = TREE_MERGE;
 		remove_tree(below(f.dest, "twin-a"));
 		make_dir(below(f.dest, "twin-a"));
-		put(at, "inside", "kept");
-		put(f.dest, "dir", "a file");
+		fix_put(at, "inside", "kept");
+		fix_put(f.dest, "dir", "a file");
 		expect_rc(&f,
 			with_rule(i == 0   ? CONFLICT_SNAPSHOT
 				  : i == 1 ? CONFLICT_LIVE
@@ -817,7 +799,7 @@ chmod_and_write(const struct os *os, int dir, const char *path, mode_t mode)
 
 	(void)os;
 	if (path == NULL && mode == 0604 && fchmods++ == 0)
-		put(f.dest, "unrelated", "and now something longer");
+		fix_put(f.dest, "unrelated", "and now something longer");
 	return real->chmod(real, dir, path, mode);
 }
 

@@ -6,15 +6,11 @@
  * refusal after which the destination is what it was, and either the run it
  * names goes on from its stage or the same command does it anew.
  */
-#include "support/restore_fix.h"
+#include "support/harmed.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
-
-#include "store/local.h"
-#include "support/fault_os.h"
-#include "support/fault_store.h"
 
 /* Calls of one restore, with room; reaching it means that the loop does not end. */
 #define CALLS_MAX 5000
@@ -198,30 +194,18 @@ static struct way ways[] = {
 /* ---- before a run ---- */
 
 static void
-put(const char *dir, const char *name, const char *text)
-{
-	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
-	char path[600];
-
-	assert_true(snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path));
-	write_file(path, text, strlen(text));
-	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
-}
-
-static void
 make_live(const char *dir)
 {
-	const struct timespec times[2] = { { 1600000000, 1 }, { 1600000000, 1 } };
 	char sub[400];
 
 	assert_int_equal(mkdir(dir, 0750), 0);
-	put(dir, "other", "the old other one");
-	put(dir, "unrelated", "precious");
+	fix_put(dir, "other", "the old other one");
+	fix_put(dir, "unrelated", "precious");
 	assert_true(snprintf(sub, sizeof(sub), "%s/mine", dir) < (int)sizeof(sub));
 	assert_int_equal(mkdir(sub, 0750), 0);
-	put(sub, "here", "also precious");
-	assert_int_equal(utimensat(AT_FDCWD, sub, times, 0), 0);
-	assert_int_equal(utimensat(AT_FDCWD, dir, times, 0), 0);
+	fix_put(sub, "here", "also precious");
+	fix_time(sub);
+	fix_time(dir);
 }
 
 static int
@@ -268,7 +252,7 @@ set_the_scene(void)
 {
 	remove_tree(f.out);
 	assert_int_equal(mkdir(f.out, 0755), 0);
-	put(f.out, "bystander", "of somebody");
+	fix_put(f.out, "bystander", "of somebody");
 	if ((way->bits & WAY_LIVE) != 0)
 		make_live(f.dest);
 	(void)snprintf(f.vault, sizeof(f.vault), "%s",
@@ -295,42 +279,13 @@ static enum ecode
 run(const struct fault_plan *kernel, const struct fault_store_plan *vault, unsigned threads,
 	bool *fired)
 {
-	struct session_args open = { .os = os_posix(),
-		.location = f.vault,
-		.password = { (const uint8_t *)TEST_PASSWORD, strlen(TEST_PASSWORD) },
-		.threads = threads,
-		.lock = SESSION_NO_LOCK };
-	struct session s = { .os = NULL };
-	struct store *under = NULL;
-	struct fault_store *fs;
+	struct harmed h;
 	enum ecode rc;
 
 	restore_result_done(&f.result);
-	memset(&f.e, 0, sizeof(f.e));
-	heard_init(&f.h);
-	fault_os_init(&faults, os_posix());
-	faults.real_random = true;
-	assert_int_equal(local_open(os_posix(), f.vault, &under, NULL), E_OK);
-	fs = fault_store_open(under);
-	open.store = &fs->st;
-	open.listener = &f.h.listener;
-	expect_rc(&f, session_open(&s, &open, &f.e), E_OK);
-	s.os = &faults.os;
-	if (kernel != NULL)
-		fault_os_plan(&faults, *kernel);
-	if (vault != NULL)
-		fault_store_set_plan(fs, *vault);
-	rc = restore_run(&s, &f.args, &f.result, &f.e);
-	*fired = faults.fired + fs->fired > 0;
-	fault_store_set_plan(fs, (struct fault_store_plan){ .nth = 0 });
-	fault_os_plan(&faults, (struct fault_plan){ .nth = 0 });
-	s.os = os_posix();
-	session_abandon(&s);
-	store_close(&(struct store *){ &fs->st });
-	if (faults.open_fds != 0)
-		fault_os_print_log(&faults);
-	assert_int_equal(faults.open_fds, 0);
-	fault_os_done(&faults);
+	harmed_open(&h, &f, &faults, kernel, vault, threads);
+	rc = restore_run(&h.s, &f.args, &f.result, &f.e);
+	*fired = harmed_close(&h);
 	return rc;
 }
 
@@ -574,7 +529,7 @@ setup(void **state)
 	assert_true(snprintf(partial, sizeof(partial), "%s.partial", f.dest) > 0);
 	assert_true(snprintf(good_vault, sizeof(good_vault), "%s", f.vault) > 0);
 	assert_int_equal(mkdir(jail, 0755), 0);
-	put(jail, "secret", "quiet");
+	fix_put(jail, "secret", "quiet");
 	fix_path(&f, "original", original, sizeof(original));
 	make_live(original);
 	make_snapshot();

@@ -3,7 +3,7 @@
  * refused, cut short or falsified.  Neither may call good what was not seen, nor
  * bad what only could not be read; both leave alone what they look at.
  */
-#include "support/restore_fix.h"
+#include "support/harmed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +11,6 @@
 
 #include "engine/drill.h"
 #include "engine/verify.h"
-#include "store/local.h"
-#include "support/fault_os.h"
-#include "support/fault_store.h"
 
 /* Calls of one run, with room: reaching it means that a loop does not end. */
 #define CALLS_MAX 20000
@@ -125,50 +122,19 @@ enum what {
 	DRILL
 };
 
-/* The vault is opened unharmed; then both plans are in force. */
 static void
 run(enum what what, const struct fault_plan *kernel, const struct fault_store_plan *vault,
 	unsigned threads, struct seen *out)
 {
-	struct session_args open = { .os = os_posix(),
-		.location = f.vault,
-		.password = { (const uint8_t *)TEST_PASSWORD, strlen(TEST_PASSWORD) },
-		.threads = threads,
-		.lock = SESSION_NO_LOCK };
-	struct session s = { .os = NULL };
-	struct store *under = NULL;
-	struct fault_store *fs;
+	struct harmed h;
 
 	memset(out, 0, sizeof(*out));
-	memset(&f.e, 0, sizeof(f.e));
-	heard_init(&f.h);
-	fault_os_init(&faults, os_posix());
-	faults.real_random = true;
-	assert_int_equal(local_open(os_posix(), f.vault, &under, NULL), E_OK);
-	fs = fault_store_open(under);
-	open.store = &fs->st;
-	open.listener = &f.h.listener;
-	expect_rc(&f, session_open(&s, &open, &f.e), E_OK);
-	s.os = &faults.os;
-	if (kernel != NULL)
-		fault_os_plan(&faults, *kernel);
-	if (vault != NULL)
-		fault_store_set_plan(fs, *vault);
+	harmed_open(&h, &f, &faults, kernel, vault, threads);
 	if (what == DRILL)
-		drill_once(&s, out);
+		drill_once(&h.s, out);
 	else
-		verify_once(&s, what == VERIFY_VAULT ? NULL : f.dest, out);
-	out->fired = faults.fired + fs->fired > 0;
-	fault_store_set_plan(fs, (struct fault_store_plan){ .nth = 0 });
-	fault_os_plan(&faults, (struct fault_plan){ .nth = 0 });
-	s.os = os_posix();
-	session_abandon(&s);
-	store_close(&(struct store *){ &fs->st });
-	if (faults.open_fds != 0)
-		fault_os_print_log(&faults);
-	assert_int_equal(faults.open_fds, 0);
-	assert_int_equal(faults.children, 0);
-	fault_os_done(&faults);
+		verify_once(&h.s, what == VERIFY_VAULT ? NULL : f.dest, out);
+	out->fired = harmed_close(&h);
 }
 
 /* ---- judging ---- */

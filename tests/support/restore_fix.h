@@ -2,12 +2,14 @@
 #ifndef HF_TESTS_RESTORE_FIX_H
 #define HF_TESTS_RESTORE_FIX_H
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -107,6 +109,27 @@ expect_rc(struct fix *f, enum ecode rc, enum ecode wanted)
 		print_message("# %s: %s (errno %d, %s:%d) note: %s path: %s\n", err_row(rc)->name,
 			f->e.detail, f->e.sys, f->e.file, f->e.line, f->e.note[0], f->h.last_path);
 	assert_string_equal(err_row(rc)->name, err_row(wanted)->name);
+}
+
+#define FIX_TIME \
+	1600000000 /* seconds: of every node of make_vault.c, and one nanosecond for what is the test's */
+
+static inline void
+fix_time(const char *path)
+{
+	const struct timespec times[2] = { { FIX_TIME, 1 }, { FIX_TIME, 1 } };
+
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static inline void
+fix_put(const char *dir, const char *name, const char *text)
+{
+	char path[600];
+
+	assert_true(snprintf(path, sizeof(path), "%s/%s", dir, name) < (int)sizeof(path));
+	write_file(path, text, strlen(text));
+	fix_time(path);
 }
 
 static inline bool
