@@ -1,13 +1,11 @@
 #include "cli/restore_words.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "base/path.h"
 #include "cli/pick.h"
 #include "cli/textfile.h"
 #include "cli/units.h"
-#include "os/io.h"
 #include "report/runlog.h"
 
 #define LIST_MAX_BYTES (256U << 20) /* two million paths of ordinary length */
@@ -312,79 +310,21 @@ only_resume(struct cli *cli, struct err *e)
 	return E_OK;
 }
 
-/* Where it was to restore to; from the root, or it is not known from here. */
-static enum ecode
-resume_place(struct cli *cli, const struct run_info *run, const char *id, const char **out,
-	struct err *e)
-{
-	const struct options *o = cli->opt;
-	const char *given = flag_text(o, flag_given(o, FLAG_DEST) ? FLAG_DEST : FLAG_TARGET);
-
-	if (given != NULL)
-		return pick_absolute(cli, given, out, e);
-	if (run == NULL)
-		return err_set(e, E_RESUME_STAGE, 0,
-			"run %s is not among the runs of this machine; say where it restored to: --target DIR",
-			id);
-	if (run->mode != NULL && strcmp(run->mode, "restore-in-place") == 0)
-		return err_set(e, E_RESUME_STAGE, 0,
-			"run %s restored in place: the same command again continues it", id);
-	if (run->mode == NULL || strncmp(run->mode, "restore", 7) != 0 || run->target == NULL ||
-		run->target[0] != '/')
-		return err_set(e, E_RESUME_STAGE, 0, "run %s was no restore that left a stage", id);
-	*out = run->target;
-	return E_OK;
-}
-
-/* The plan's digest as the run itself recorded it; NULL: it is not known. */
-static const char *
-resume_digest(struct cli *cli, const char *id)
-{
-	autoclean(buf_done) struct buf text = buf_limit(ID_HEX_SIZE);
-	const char *path = cli_text(cli, "%s/runs/%s/" RESTORE_DIGEST_NAME, cli->set.state_dir, id);
-
-	if (io_read_file(cli->os, AT_FDCWD, path, &text, NULL) != E_OK || text.len != ID_HEX_SIZE)
-		return NULL;
-	return cli_text(cli, "%.*s", ID_HEX_SIZE - 1, (const char *)text.p);
-}
-
-/* A run that continued it gave the stage its own name. */
-static void
-say_which(struct cli *cli, const struct run_info *runs, size_t n, const char *place, struct err *e)
-{
-	for (size_t i = 0; i < n; i++)
-		if (runs[i].target != NULL && strcmp(runs[i].target, place) == 0 &&
-			restore_resume_there(cli->os, place, runs[i].id)) {
-			err_next(e, "The stage there is that of: holdfast restore --resume %s",
-				runs[i].id);
-			return;
-		}
-}
-
 enum ecode
 take_resume(struct cli *cli, struct restore_approval *hold, struct restore_args *out, struct err *e)
 {
-	const char *id = flag_text(cli->opt, FLAG_RESUME), *place = NULL, *digest = NULL;
-	const struct run_info *run = NULL;
-	struct run_info *runs = NULL;
-	size_t n = 0;
+	const struct options *o = cli->opt;
+	const char *given = flag_text(o, flag_given(o, FLAG_DEST) ? FLAG_DEST : FLAG_TARGET);
+	struct restore_resume_ask ask = { .run_id = flag_text(o, FLAG_RESUME),
+		.state_dir = cli->set.state_dir };
 	enum ecode rc = only_resume(cli, e);
 
-	if (rc == E_OK && cli->set.state_dir != NULL)
-		rc = run_list_all(cli->os, cli->set.state_dir, &cli->arena, &runs, &n, e);
-	for (size_t i = 0; run == NULL && i < n; i++)
-		run = strcmp(runs[i].id, id) == 0 ? &runs[i] : NULL;
+	if (rc == E_OK && given != NULL)
+		rc = pick_absolute(cli, given, &ask.dest, e);
 	if (rc == E_OK)
-		rc = resume_place(cli, run, id, &place, e);
-	if (rc != E_OK)
-		return rc;
-	if (run != NULL)
-		digest = resume_digest(cli, id);
-	rc = restore_resume_load(cli->os, place, id, digest, hold, out, e);
-	if (rc == E_RESUME_STAGE)
-		say_which(cli, runs, n, place, e);
+		rc = restore_resume_find(cli->os, &ask, &cli->arena, hold, out, e);
 	out->artifacts = true; /* beside those of the run that is continued */
-	out->artifacts_dir = flag_text(cli->opt, FLAG_ARTIFACTS);
-	out->allow_partial = flag_given(cli->opt, FLAG_ALLOW_PARTIAL);
+	out->artifacts_dir = flag_text(o, FLAG_ARTIFACTS);
+	out->allow_partial = flag_given(o, FLAG_ALLOW_PARTIAL);
 	return rc;
 }

@@ -178,6 +178,18 @@ void restore_approval_done(struct restore_approval *hold);
 enum ecode restore_resume_load(const struct os *os, const char *dest, const char *run,
 	const char *digest, struct restore_approval *hold, struct restore_args *out,
 	struct err *e) must_check;
+struct restore_resume_ask {
+	const char *run_id;
+	const char *state_dir; /* where this machine's runs are recorded; NULL: nowhere */
+	const char *dest;      /* from the root; NULL: as the run's record says */
+};
+/*
+ * The same, for a run that is known by its name: its record says where the stage is, and what its plan was.
+ * refuses: E_RESUME_STAGE (the next step names the run that has the stage now), E_REPORT_READ, E_NOMEM
+ */
+enum ecode restore_resume_find(const struct os *os, const struct restore_resume_ask *ask,
+	struct arena *a, struct restore_approval *hold, struct restore_args *out,
+	struct err *e) must_check;
 /* Is there a stage of this run that can be continued?  Only looks; what it says of itself is not read.  False between two renames of a promotion. */
 bool restore_resume_there(const struct os *os, const char *dest, const char *run);
 #define RESTORE_STAGE_SUFFIX ".holdfast_stage" /* D-1 */
