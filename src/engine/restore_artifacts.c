@@ -169,22 +169,41 @@ artifacts_open(struct restore *r, struct err *e)
 
 /* ---- records of earlier runs in the destination (D-6) ---- */
 
+/* How much of a text is the mark's beginning. */
+static size_t
+marker_length(const struct buf *text)
+{
+	size_t n = 0;
+
+	while (n < text->len && n < strlen(MARKER_TEXT) && text->p[n] == (uint8_t)MARKER_TEXT[n])
+		n++;
+	return n;
+}
+
 static bool
-has_marker(struct restore *r, int dir, const char *name, bool whole)
+has_marker(struct restore *r, int dir)
 {
 	autoclean(buf_done) struct buf text = buf_limit(sizeof(MARKER_TEXT));
 
-	return io_read_file(r->s->os, dir, name, &text, NULL) == E_OK &&
-	       (text.len == strlen(MARKER_TEXT) || (!whole && text.len < strlen(MARKER_TEXT))) &&
-	       memcmp(text.p == NULL ? (const uint8_t *)"" : text.p, MARKER_TEXT, text.len) == 0;
+	return io_read_file(r->s->os, dir, MARKER, &text, NULL) == E_OK &&
+	       text.len == strlen(MARKER_TEXT) && marker_length(&text) == text.len;
 }
 
-/* What a run that was killed while it wrote the marker leaves. */
+/* What a run leaves that ended while it wrote the mark: its beginning; after a power cut also zeros for what did not reach the disk. */
 static bool
-is_half_marker(struct restore *r, int dir, const char *name)
+is_half_marker(struct restore *r, int dir, const struct walk_entry *entry)
 {
-	return strncmp(name, MARKER "-tmp-", strlen(MARKER "-tmp-")) == 0 &&
-	       has_marker(r, dir, name, false);
+	autoclean(buf_done) struct buf text = buf_limit(sizeof(MARKER_TEXT));
+
+	if (entry->dtype != DT_REG ||
+		strncmp(entry->name, MARKER "-tmp-", strlen(MARKER "-tmp-")) != 0 ||
+		io_read_file(r->s->os, dir, entry->name, &text, NULL) != E_OK ||
+		text.len > strlen(MARKER_TEXT))
+		return false;
+	for (size_t i = marker_length(&text); i < text.len; i++)
+		if (text.p[i] != 0)
+			return false;
+	return true;
 }
 
 /* Ours: besides the marker only directories named like runs; or nothing at all, before the first and after the last. */
@@ -200,16 +219,16 @@ whose_records(struct restore *r, int dir, enum restore_records *whose, struct er
 	if (rc != E_OK)
 		return rc;
 	for (size_t i = 0; i < list.n; i++) {
-		const char *name = list.v[i].name;
+		const struct walk_entry *entry = &list.v[i];
+		bool mark = entry->dtype == DT_REG && strcmp(entry->name, MARKER) == 0;
 
-		if (is_half_marker(r, dir, name))
+		if (is_half_marker(r, dir, entry))
 			continue;
 		something = true;
-		if (strcmp(name, MARKER) != 0 &&
-			(list.v[i].dtype != DT_DIR || !run_id_is_one(name)))
+		if (!mark && (entry->dtype != DT_DIR || !run_id_is_one(entry->name)))
 			return E_OK;
 	}
-	if (!something || has_marker(r, dir, MARKER, true))
+	if (!something || has_marker(r, dir))
 		*whose = RECORDS_OURS;
 	return E_OK;
 }
@@ -238,7 +257,7 @@ move_runs(struct restore *r, int from, int to, struct err *e)
 
 	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
 		const char *name = list.v[i].name;
-		bool mark = strcmp(name, MARKER) == 0 || is_half_marker(r, from, name);
+		bool mark = strcmp(name, MARKER) == 0 || is_half_marker(r, from, &list.v[i]);
 		int got = mark ? os->unlink(os, from, name, 0)
 			       : os->rename(os, from, name, to, name, RENAME_NOREPLACE);
 

@@ -12,6 +12,7 @@
 #include "support/tmpdir.h"
 
 #define CALLS_MAX 5000
+#define HALF_MARK "out/dest/.holdfast_restore/owner.json-tmp-2608"
 #define RUN_A     "20261121T000000Z-0000000a"
 #define RUN_B     "20261121T000000Z-0000000b"
 
@@ -310,6 +311,40 @@ test_somebody_elses_directory_of_that_name_is_data(void **state)
 	assert_true(exists(path));
 }
 
+/* D-6, DV-37: what a killed run or a power cut leaves of the mark is nobody's data; anything else of that name is. */
+static void
+test_a_mark_that_was_being_written_is_no_data(void **state)
+{
+	static const char mark[] = "{\"owner\":\"holdfast\",\"what\":\"records of restores\"}\n";
+	const size_t length = sizeof(mark) - 1;
+	struct fix *f = *state;
+	char half[sizeof(mark) + 1], half_path[400];
+	size_t kept;
+
+	make_source(f, NULL);
+	f->args.dry_run = true; /* the refusal, without a tree to remove each time */
+	for (kept = 0; kept <= length; kept += 7) {
+		for (size_t len = kept; len <= length; len += 7) {
+			memset(half, 0, sizeof(half));
+			memcpy(half, mark, kept);
+			tmpdir_write(f->dir, HALF_MARK, half, len);
+			expect_rc(f, fix_restore(f), E_OK);
+			remove_tree(f->dest);
+		}
+	}
+	memset(half, 0, sizeof(half));
+	tmpdir_write(f->dir, HALF_MARK, half, length + 1); /* longer than any mark */
+	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
+	tmpdir_write(f->dir, HALF_MARK, "\0mine", 5);
+	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
+	tmpdir_write(f->dir, HALF_MARK, "{\"owner\":\"somebody\"", 21);
+	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
+	fix_path(f, HALF_MARK, half_path, sizeof(half_path));
+	assert_int_equal(unlink(half_path), 0);
+	assert_int_equal(mkfifo(half_path, 0600), 0); /* nobody waits for its other end */
+	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
+}
+
 /* ---- a plan that is applied ---- */
 
 static void
@@ -526,6 +561,8 @@ main(void)
 			test_a_restore_after_a_dry_run_keeps_both_records, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_somebody_elses_directory_of_that_name_is_data, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_mark_that_was_being_written_is_no_data, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_plan_is_carried_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_patterns_travel_in_the_plan, setup, teardown),
 		cmocka_unit_test_setup_teardown(
