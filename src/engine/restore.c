@@ -457,7 +457,7 @@ restore_run(struct session *s, const struct restore_args *args, struct restore_r
 			.stage_fd = -1,
 			.run_fd = -1,
 			.root_fd = -1 },
-		.art = { .fd = -1, .journal_fd = -1 },
+		.art = { .fd = -1, .journal_fd = -1, .journal_lock = PTHREAD_MUTEX_INITIALIZER },
 		.live_lock = PTHREAD_MUTEX_INITIALIZER,
 		.privileged = s->os->ids(s->os).uid == 0,
 	};

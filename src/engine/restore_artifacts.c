@@ -27,10 +27,8 @@
 #define MARKER_TEXT         "{\"owner\":\"holdfast\",\"what\":\"records of restores\"}\n"
 /* Names of runs in one destination. */
 #define RECORDS_ARENA_BYTES ((size_t)64 << 20)
-/* A journal line: two texts and a name. */
 #define MANIFEST_DIR \
 	"snapshots/" /* of the vault: what a run manifest is here, as in the run report */
-#define EVENT_MAX_BYTES (4U << 20)
 
 /* ---- the directory ---- */
 
@@ -310,49 +308,6 @@ artifacts_is_own(const struct restore *r, const struct restore_dir *d, const cha
 	return artifacts_in_tree(r) && d->parent == NULL && strcmp(name, ARTIFACTS_DIR) == 0;
 }
 
-/* ---- journal ---- */
-
-static enum ecode
-event_line(struct restore *r, const char *event, const char *text, struct buf *out, struct err *e)
-{
-	char when[INSTANT_TEXT_MAX];
-	size_t len = instant_format(r->s->os->wall(r->s->os), when);
-	struct json_out w;
-	enum ecode rc;
-
-	json_begin(&w, out);
-	json_open_object(&w);
-	json_put_key(&w, "data");
-	json_open_object(&w);
-	if (text != NULL) {
-		json_member_str(&w, "text", text);
-	}
-	json_close_object(&w);
-	json_member_str(&w, "event", event);
-	json_put_key(&w, "ts");
-	json_put_text(&w, when, len);
-	json_close_object(&w);
-	rc = json_done(&w, e);
-	return rc == E_OK ? buf_add_byte(out, '\n', e) : rc;
-}
-
-void
-artifacts_event(struct restore *r, const char *event, const char *text)
-{
-	autoclean(buf_done) struct buf line = buf_limit(EVENT_MAX_BYTES);
-	enum ecode rc;
-
-	if (r->art.journal_fd < 0)
-		return;
-	rc = event_line(r, event, text, &line, NULL);
-	if (rc == E_OK)
-		rc = io_write(r->s->os, r->art.journal_fd, line.p, line.len,
-			"execution_journal.jsonl", &r->art.trouble);
-	if (rc !=
-		E_OK) /* told once, at the end: the journal records the work, it is not the work */
-		io_close(r->s->os, &r->art.journal_fd);
-}
-
 /* ---- what became of it ---- */
 
 enum outcome {
@@ -461,13 +416,6 @@ artifacts_staged(struct restore *r, enum ecode outcome, struct err *e)
 								   : "success",
 			e);
 	return rc;
-}
-
-void
-artifacts_stage_ended(struct restore *r, enum ecode outcome)
-{
-	artifacts_event(r, r->args->dry_run ? "stage_build_dry_run" : "stage_build_completed",
-		outcome == E_OK ? NULL : err_row(outcome)->name);
 }
 
 static enum ecode

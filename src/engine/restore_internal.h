@@ -180,9 +180,11 @@ struct restore_artifacts {
 	bool staged_later; /* the table of what was staged is written beside the verification: nothing is taken out of the stage before */
 	struct id candidates, conflicts, plan; /* digests */
 	struct hasher *hasher;
-	struct err trouble;    /* of the journal: code E_OK while there is none */
-	uint64_t tally[3];     /* of the table being written: done, skipped, failed */
-	uint64_t staged_paths; /* candidates that are in the stage */
+	pthread_mutex_t journal_lock; /* over the three below, and journal_fd while workers run */
+	struct err trouble;           /* of the journal: code E_OK while there is none */
+	uint64_t built, built_told;   /* in the stage; as the journal knows it */
+	uint64_t tally[3];            /* of the table being written: done, skipped, failed */
+	uint64_t staged_paths;        /* candidates that are in the stage */
 };
 
 /* Whose the destination's ARTIFACTS_DIR is (D-6). */
@@ -509,14 +511,10 @@ enum ecode artifacts_plan_file(struct restore *r, struct err *e) must_check;
 enum ecode artifacts_open(struct restore *r, struct err *e) must_check;
 /* stage_copy_results.jsonl, stage_copy_summary.json: what became of every candidate. */
 enum ecode artifacts_staged(struct restore *r, enum ecode rc, struct err *e) must_check;
-/* Its line in the journal. */
-void artifacts_stage_ended(struct restore *r, enum ecode rc);
 /* stage_verify_results.jsonl, stage_verify_summary.json */
 enum ecode artifacts_verified(struct restore *r, enum ecode rc, struct err *e) must_check;
 /* restore_summary.json: how it ended, for every end. */
 enum ecode artifacts_summary(struct restore *r, enum ecode rc, struct err *e) must_check;
-/* A line {ts,event,data}; `text` may be NULL.  Trouble with it is told at the end, by artifacts_close. */
-void artifacts_event(struct restore *r, const char *event, const char *text);
 void artifacts_close(struct restore *r);
 /* Whose ARTIFACTS_DIR of an open directory is. */
 enum ecode artifacts_earlier(
@@ -526,6 +524,13 @@ enum ecode artifacts_take_over(struct restore *r, struct err *e) must_check;
 bool artifacts_in_tree(const struct restore *r);
 /* The entry is ours, not the snapshot's: the verification leaves it out. */
 bool artifacts_is_own(const struct restore *r, const struct restore_dir *d, const char *name);
+
+/* ---- restore_journal.c: from any thread ---- */
+/* A line {ts,event,data}; `text` may be NULL.  Trouble with it is told at the end, by artifacts_close. */
+void artifacts_event(struct restore *r, const char *event, const char *text);
+/* One more is in the stage: the first, each 250th and the last of them have a line. */
+void artifacts_built(struct restore *r);
+void artifacts_stage_ended(struct restore *r, enum ecode rc);
 
 /* ---- restore_verify.c ---- */
 enum ecode restore_verify(struct restore *r, struct err *e) must_check;

@@ -123,6 +123,7 @@ restore_item_done(struct restore *r, struct restore_worker *w, struct restore_it
 	w->done.bytes += item->size;
 	atomic_fetch_add_explicit(&l->progress->done_items, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&l->progress->done_bytes, item->size, memory_order_relaxed);
+	artifacts_built(r);
 	if (l->item == NULL || restore_path(item->dir, item->name, &w->path, &ignored) != E_OK)
 		return;
 	done.path = (const char *)w->path.p;

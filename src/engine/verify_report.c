@@ -226,6 +226,7 @@ time_text(struct verify_report *r, char out[static INSTANT_TEXT_MAX])
 	out[instant_format(now, out)] = '\0';
 }
 
+/* DF-23's total is the sum of the other two: what is wrong with a folder, and what only the directory has, counts like a file. */
 static enum ecode
 end_toml(struct verify_report *r, struct err *e)
 {
@@ -236,8 +237,8 @@ end_toml(struct verify_report *r, struct err *e)
 	return buf_printf(&r->toml.text, e,
 		"[verification]\ntimestamp = %s\nbackup_type = \"%s\"\ntotal_files = %" PRIu64
 		"\nverified_ok = %" PRIu64 "\nverified_failed = %" PRIu64 "\nhash_verified = %s\n",
-		time, r->args->against == NULL ? "vault" : "mirror", v->counts.files, v->files_ok,
-		v->failed, r->args->level == MATCH_HASHES ? "true" : "false");
+		time, r->args->against == NULL ? "vault" : "mirror", v->files_ok + v->failed,
+		v->files_ok, v->failed, r->args->level == MATCH_HASHES ? "true" : "false");
 }
 
 static enum ecode
@@ -256,7 +257,7 @@ end_json(struct verify_report *r, struct err *e)
 	lines_str(&w, "backup_type", r->args->against == NULL ? "vault" : "mirror");
 	json_member_bool(&w, "hash_verified", r->args->level == MATCH_HASHES);
 	lines_str(&w, "timestamp", time);
-	lines_u64(&w, "total_files", v->counts.files);
+	lines_u64(&w, "total_files", v->files_ok + v->failed);
 	lines_u64(&w, "verified_failed", v->failed);
 	lines_u64(&w, "verified_ok", v->files_ok);
 	json_close_object(&w);

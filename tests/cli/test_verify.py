@@ -91,6 +91,9 @@ class Verify:
         told = {r["path"]: r["error"] for r in toml["results"] if r["status"] == "failed"}
         check(told == found and names == REPORTS and report["result"] == "failed" and report["counts"]["failed"] == len(found),
               "and the same in all reports", f"{told}\n{report}")
+        head = toml["verification"]
+        check(head["verified_failed"] == len(found) and head["total_files"] == head["verified_ok"] + head["verified_failed"] and head["verified_ok"] == 2,
+              "DF-23: the total is the sum", head)
         size = next(r for r in toml["results"] if r["path"] == "/sub/other")
         check((size["size_match"], size["error"], size["expected_size"], size["actual_size"]) == (False, "size_mismatch", 5, 18),
               "a size that differs, with both sizes", size)

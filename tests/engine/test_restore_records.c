@@ -135,9 +135,9 @@ expect_events(const struct fix *f, const char *run, const char *const *events)
 
 static const char *const whole[] = { "restore_run_started", "restore_plan_built",
 	"restore_candidates_materialized", "restore_artifacts_written", "stage_build_planned",
-	"stage_build_started", "stage_build_completed", "verify_stage_started",
-	"restore_stage_verified", "restore_promotion_started", "promotion_started",
-	"promotion_planned", "promotion_completed", NULL };
+	"stage_build_started", "stage_build_progress", "stage_build_completed",
+	"verify_stage_started", "restore_stage_verified", "restore_promotion_started",
+	"promotion_started", "promotion_planned", "promotion_completed", NULL };
 static const char *const rehearsed[] = { "restore_run_started", "restore_plan_built",
 	"restore_candidates_materialized", "restore_artifacts_written", "stage_build_dry_run",
 	"verify_stage_skipped", "restore_promotion_skipped", "promotion_dry_run", NULL };
@@ -172,6 +172,44 @@ test_every_file_travels_with_the_tree(void **state)
 	assert_int_equal(lines(text), 5);
 	free(text);
 	assert_string_equal(f->result.artifacts + strlen(f->dest), "/.holdfast_restore/" RUN_A);
+}
+
+/* WC-45: the first, every 250th, the last; whatever the number of workers. */
+static void
+test_the_journal_tells_how_far_the_stage_is(void **state)
+{
+	static const char *const told[] = { "\"1\"", "\"250\"", "\"500\"", "\"600\"" };
+	struct fix *f = *state;
+	struct node nodes[600];
+	char names[600][8], *text, *at;
+	struct session s;
+	struct maker m;
+	struct id x;
+	size_t len;
+
+	fix_make(f, &s, &m);
+	x = maker_data(&m, "small", 5);
+	for (size_t i = 0; i < 600; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "f%03zu", i);
+		nodes[i] = node_file(names[i], &x, 1, 5);
+	}
+	fix_made(&s, &m, nodes, 600);
+	f->args.artifacts = true;
+	f->args.run_id = RUN_A;
+	expect_rc(f, fix_restore(f), E_OK);
+	text = at = record(f, RUN_A, "execution_journal.jsonl", &len);
+	for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+		char wanted[80];
+
+		(void)snprintf(wanted, sizeof(wanted),
+			"{\"data\":{\"text\":%s},\"event\":\"stage_build_progress\"", told[i]);
+		at = strstr(at, wanted);
+		if (at == NULL)
+			fail_msg("%s is not there: %s", wanted, text);
+		at += strlen(wanted);
+	}
+	assert_null(strstr(at, "stage_build_progress"));
+	free(text);
 }
 
 static void
@@ -548,6 +586,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_every_file_travels_with_the_tree, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_journal_tells_how_far_the_stage_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_without_verification_the_summary_says_skipped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_same_bytes_every_time, setup, teardown),
