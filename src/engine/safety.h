@@ -57,7 +57,7 @@ const char *safety_path(const struct safety *s); /* of the set; lives as long as
 uint64_t safety_files(const struct safety *s);   /* copies */
 void safety_close(struct safety **s);            /* an unsealed set is removed */
 
-/* ---- sets that are there (safety_read.c) ---- */
+/* ---- sets that are there (safety_list.c, safety_read.c) ---- */
 struct safety_set {
 	const char *name, *path;
 	const char *created, *dest, *source, *run_id; /* NULL when it cannot be read */
@@ -98,6 +98,11 @@ enum ecode safety_retain(const struct os *os, const struct safety_retain_args *a
 #define SAFETY_TEXT_MAX  ((size_t)512 << 20) /* a manifest of a million entries */
 #define SAFETY_ARENA_MAX ((size_t)2 << 30)
 
+/* YYYY-MM-DD_HHMMSS, or that and _N. */
+bool safety_is_name(const char *name);
+/* Reads the manifest of the set that `set` names, without its entries.  E_SAFETY_SET when it is not whole */
+enum ecode safety_look(const struct os *os, int base, struct safety_set *set, struct arena *a,
+	struct err *e) must_check;
 struct safety_story { /* what both manifests begin with */
 	struct instant when;
 	const char *source, *host, *home, *dest, *run_id;
