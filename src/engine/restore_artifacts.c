@@ -245,24 +245,46 @@ artifacts_earlier(struct restore *r, int dest, enum restore_records *whose, stru
 	return all.fd < 0 ? E_OK : whose_records(r, all.fd, whose, e);
 }
 
+/* Of what a directory of records has, all but its marks moves to `to`; or (-1) the marks are removed. */
 static enum ecode
-move_runs(struct restore *r, int from, int to, struct err *e)
+empty_records(struct restore *r, const struct walk_list *list, int from, int to, struct err *e)
+{
+	const struct os *os = r->s->os;
+
+	for (size_t i = 0; i < list->n; i++) {
+		const char *name = list->v[i].name;
+		bool mark = strcmp(name, MARKER) == 0 || is_half_marker(r, from, &list->v[i]);
+		int got = 0;
+
+		if (!mark && to >= 0)
+			got = os->rename(os, from, name, to, name, RENAME_NOREPLACE);
+		else if (mark && to < 0)
+			got = os->unlink(os, from, name, 0);
+		if (got < 0)
+			return io_refusal(e, E_STAGE_IO, got, "move", name);
+	}
+	return E_OK;
+}
+
+/* The marks go when the runs are elsewhere for certain: without them a power cut would leave runs that are nobody's. */
+static enum ecode
+move_records(struct restore *r, int from, int home, int to, struct err *e)
 {
 	autoclean(arena_done) struct arena a = arena_limit(RECORDS_ARENA_BYTES);
 	const struct os *os = r->s->os;
 	struct walk_list list = { 0 };
 	enum ecode rc = walk_dir(os, from, ARTIFACTS_DIR, &a, &list, e);
+	int got = 0;
 
-	for (size_t i = 0; rc == E_OK && i < list.n; i++) {
-		const char *name = list.v[i].name;
-		bool mark = strcmp(name, MARKER) == 0 || is_half_marker(r, from, &list.v[i]);
-		int got = mark ? os->unlink(os, from, name, 0)
-			       : os->rename(os, from, name, to, name, RENAME_NOREPLACE);
-
-		if (got < 0)
-			rc = io_refusal(e, E_STAGE_IO, got, "move", name);
-	}
-	return rc;
+	if (rc == E_OK)
+		rc = empty_records(r, &list, from, to, e);
+	if (rc == E_OK)
+		got = os->fsync(os, home);
+	if (rc == E_OK && got >= 0)
+		got = os->fsync(os, to);
+	if (got < 0)
+		rc = io_refusal(e, E_STAGE_IO, got, "fsync", ARTIFACTS_DIR);
+	return rc == E_OK ? empty_records(r, &list, from, -1, e) : rc;
 }
 
 /*
@@ -289,7 +311,7 @@ artifacts_take_over(struct restore *r, struct err *e)
 	if (rc == E_OK)
 		rc = make_dir_at(r, home, ARTIFACTS_DIR, &to.fd, e);
 	if (rc == E_OK)
-		rc = move_runs(r, from.fd, to.fd, e);
+		rc = move_records(r, from.fd, home, to.fd, e);
 	if (rc != E_OK)
 		return rc;
 	got = os->unlink(os, dest.fd, ARTIFACTS_DIR, AT_REMOVEDIR);
