@@ -15,14 +15,16 @@
 /* Calls of one restore, with room; reaching it means that the loop does not end. */
 #define CALLS_MAX 5000
 #define BIG       60000
+#define REHEARSAL "20261121T000000Z-00000000"
 #define FIRST     "20261121T000000Z-00000001"
 #define SECOND    "20261121T000000Z-00000002"
 #define THIRD     "20261121T000000Z-00000003"
 
 enum way_bits {
-	WAY_LIVE = 1,    /* something is at the destination */
-	WAY_RESUME = 2,  /* an interrupted run is continued */
-	WAY_DAMAGED = 4, /* a piece of the vault is damaged, and what is whole is wanted */
+	WAY_LIVE = 1,      /* something is at the destination */
+	WAY_RESUME = 2,    /* an interrupted run is continued */
+	WAY_DAMAGED = 4,   /* a piece of the vault is damaged, and what is whole is wanted */
+	WAY_REHEARSED = 8, /* a dry run was made there before, and left its records (D-6) */
 };
 struct way {
 	const char *name;
@@ -177,6 +179,7 @@ choose_partial(void)
 }
 
 static struct way ways[] = {
+	{ .name = "rehearsed", .choose = choose_nothing, .bits = WAY_REHEARSED },
 	{ .name = "swap-exact", .choose = choose_exact, .bits = WAY_LIVE },
 	{ .name = "swap-merge", .choose = choose_merge, .bits = WAY_LIVE },
 	{ .name = "places", .choose = choose_places },
@@ -248,6 +251,15 @@ leave_stage(void)
 }
 
 static void
+rehearse(void)
+{
+	fresh_args(REHEARSAL);
+	f.args.dry_run = true;
+	expect_rc(&f, fix_restore(&f), E_OK);
+	assert_true(exists(f.dest));
+}
+
+static void
 set_the_scene(void)
 {
 	remove_tree(f.out);
@@ -258,6 +270,8 @@ set_the_scene(void)
 	(void)snprintf(f.vault, sizeof(f.vault), "%s",
 		(way->bits & WAY_DAMAGED) != 0 ? damaged : good_vault);
 	heard_init(&f.h);
+	if ((way->bits & WAY_REHEARSED) != 0)
+		rehearse();
 	fresh_args(FIRST);
 	if ((way->bits & WAY_RESUME) != 0)
 		leave_stage();
@@ -354,13 +368,21 @@ judge_done(enum ecode rc)
 		fail_msg("the previous tree: %s", why);
 }
 
-/* Nothing was put in place. */
+/* Nothing was put in place; the records of a rehearsal may be in the stage already. */
 static void
 judge_refused(uint64_t live)
 {
-	assert_true(exists(f.dest) == ((way->bits & WAY_LIVE) != 0));
+	char records[500];
+
 	assert_false(exists(partial));
-	assert_true(tree_digest(f.dest) == live);
+	if ((way->bits & WAY_REHEARSED) != 0) {
+		assert_true(snprintf(records, sizeof(records), "%s/.holdfast_restore", f.dest) > 0);
+		assert_int_equal(
+			tree_entries(f.dest), exists(records) ? 1 + tree_entries(records) : 0);
+	} else {
+		assert_true(exists(f.dest) == ((way->bits & WAY_LIVE) != 0));
+		assert_true(tree_digest(f.dest) == live);
+	}
 	if (f.result.stage != NULL)
 		assert_true(exists(f.result.stage));
 }
