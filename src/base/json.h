@@ -7,6 +7,7 @@
 #ifndef HF_BASE_JSON_H
 #define HF_BASE_JSON_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/instant.h"
 
@@ -55,6 +56,9 @@ bool json_end(struct json *j) must_check; /* only white space is left, and nothi
 enum ecode json_refusal(const struct json *j, const char *what, struct err *e) must_check;
 /* Decode escapes, replacing invalid UTF-8 and lone surrogates by U+FFFD; appends. */
 enum ecode json_unescape(struct buf *out, struct slice raw, struct err *e) must_check;
+/* The same, into an arena: at most `limit` bytes (E_LIMIT) and a NUL that is not counted. */
+enum ecode json_text(struct slice raw, bool escaped, size_t limit, struct arena *a,
+	struct slice *out, struct err *e) must_check;
 static inline bool
 slice_is(struct slice s, const char *text)
 {

@@ -551,3 +551,24 @@ json_unescape(struct buf *out, struct slice raw, struct err *e)
 	}
 	return E_OK;
 }
+
+enum ecode
+json_text(struct slice raw, bool escaped, size_t limit, struct arena *a, struct slice *out,
+	struct err *e)
+{
+	autoclean(buf_done) struct buf plain = buf_limit(SIZE_MAX);
+	const char *text;
+	enum ecode rc = E_OK;
+
+	if (escaped) {
+		rc = json_unescape(&plain, raw, e);
+		raw = (struct slice){ plain.p, plain.len };
+	}
+	if (rc == E_OK && raw.len > limit)
+		rc = err_set(e, E_LIMIT, 0, "a text of %zu bytes", raw.len);
+	if (rc == E_OK)
+		rc = arena_str(a, raw.p, raw.len, &text, e);
+	if (rc == E_OK)
+		*out = (struct slice){ (const uint8_t *)text, raw.len };
+	return rc;
+}

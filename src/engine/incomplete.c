@@ -66,17 +66,12 @@ bad_record(struct err *e, const char *what)
 static enum ecode
 take_text(struct json *j, struct arena *a, struct slice *out, struct err *e)
 {
-	autoclean(buf_done) struct buf plain = buf_limit(INCOMPLETE_MAX_BYTES);
 	struct slice raw;
 	bool escaped;
-	enum ecode rc;
 
 	if (!json_string(j, &raw, &escaped))
 		return json_refusal(j, RECORD_WORD, e);
-	if (!escaped)
-		return arena_copy(a, raw.p, raw.len, out, e);
-	rc = json_unescape(&plain, raw, e);
-	return rc == E_OK ? arena_copy(a, plain.p, plain.len, out, e) : rc;
+	return json_text(raw, escaped, INCOMPLETE_MAX_BYTES, a, out, e);
 }
 
 /* A word that is shown and used in names: plain characters only. */

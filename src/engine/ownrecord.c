@@ -109,15 +109,12 @@ wrong(const char *what, struct err *e)
 static enum ecode
 read_text(struct own_reading *o, struct slice *out, struct err *e)
 {
-	autoclean(buf_done) struct buf text = buf_limit(OWN_TEXT_MAX);
 	struct slice raw;
 	bool escaped;
-	enum ecode rc;
 
 	if (json_peek(&o->j) != JSON_STRING || !json_string(&o->j, &raw, &escaped))
 		return wrong("a text was expected", e);
-	rc = json_unescape(&text, raw, e);
-	return rc == E_OK ? arena_copy(o->a, text.p, text.len, out, e) : rc;
+	return json_text(raw, escaped, OWN_TEXT_MAX, o->a, out, e);
 }
 
 static enum ecode

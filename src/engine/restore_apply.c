@@ -28,8 +28,7 @@ not_a_plan(struct err *e, const char *path, const char *why)
 static enum ecode
 take_text(struct reading_plan *p, const char **out, struct err *e)
 {
-	autoclean(buf_done) struct buf plain = buf_limit(PLAN_FILE_MAX_BYTES);
-	struct slice raw;
+	struct slice raw, text = { NULL, 0 };
 	bool escaped;
 	enum ecode rc;
 
@@ -38,8 +37,9 @@ take_text(struct reading_plan *p, const char **out, struct err *e)
 		return E_OK;
 	if (!json_string(&p->j, &raw, &escaped))
 		return json_refusal(&p->j, "plan", e);
-	rc = json_unescape(&plain, raw, e);
-	return rc == E_OK ? arena_str(&p->hold->arena, plain.p, plain.len, out, e) : rc;
+	rc = json_text(raw, escaped, PLAN_FILE_MAX_BYTES, &p->hold->arena, &text, e);
+	*out = (const char *)text.p;
+	return rc;
 }
 
 static bool

@@ -28,15 +28,16 @@ struct reading {
 static enum ecode
 unescaped(struct reading *r, const char **out, struct err *e)
 {
-	autoclean(buf_done) struct buf text = buf_limit(PATH_TEXT_MAX);
-	struct slice raw;
+	struct slice raw, text = { NULL, 0 };
 	bool escaped;
 	enum ecode rc;
 
 	if (!json_string(&r->j, &raw, &escaped))
 		return E_OK; /* json_refusal() tells at the end */
-	rc = json_unescape(&text, raw, e);
-	return rc == E_OK ? arena_str(r->a, text.p, text.len, out, e) : rc;
+	rc = json_text(raw, escaped, PATH_TEXT_MAX, r->a, &text, e);
+	if (rc == E_OK)
+		*out = (const char *)text.p;
+	return rc;
 }
 
 static enum ecode

@@ -7,19 +7,14 @@
 static enum ecode
 parse_text(struct json *j, struct arena *a, struct slice *out, struct err *e)
 {
-	autoclean(buf_done) struct buf plain = buf_limit(SMALL_OBJECT_MAX_BYTES);
 	struct slice raw;
 	bool escaped;
-	enum ecode rc;
 
 	if (json_null(j))
 		return E_OK;
 	if (!json_string(j, &raw, &escaped))
 		return json_refusal(j, "lock", e);
-	if (!escaped)
-		return arena_copy(a, raw.p, raw.len, out, e);
-	rc = json_unescape(&plain, raw, e);
-	return rc == E_OK ? arena_copy(a, plain.p, plain.len, out, e) : rc;
+	return json_text(raw, escaped, SMALL_OBJECT_MAX_BYTES, a, out, e);
 }
 
 static enum ecode

@@ -125,18 +125,6 @@ wrong(struct reading *r, const char *key, struct err *e)
 }
 
 static enum ecode
-text_copy(struct reading *r, struct slice raw, bool escaped, struct slice *out, struct err *e)
-{
-	autoclean(buf_done) struct buf plain = buf_limit(UNPACKED_MAX_BYTES);
-	enum ecode rc;
-
-	if (!escaped)
-		return arena_copy(r->a, raw.p, raw.len, out, e);
-	rc = json_unescape(&plain, raw, e);
-	return rc == E_OK ? arena_copy(r->a, plain.p, plain.len, out, e) : rc;
-}
-
-static enum ecode
 read_text(struct reading *r, const char *key, struct slice *out, struct err *e)
 {
 	struct slice raw;
@@ -148,7 +136,7 @@ read_text(struct reading *r, const char *key, struct slice *out, struct err *e)
 	}
 	if (json_peek(&r->j) != JSON_STRING || !json_string(&r->j, &raw, &escaped))
 		return wrong(r, key, e);
-	return text_copy(r, raw, escaped, out, e);
+	return json_text(raw, escaped, UNPACKED_MAX_BYTES, r->a, out, e);
 }
 
 /* Elements from here to the end of the array, without moving. */

@@ -154,19 +154,17 @@ audit_line_make(struct audit_log *g, const struct audit_line *what, struct buf *
 bool
 audit_take_text(struct json *j, struct arena *a, const char **out)
 {
-	autoclean(buf_done) struct buf text = buf_limit(VALUE_MAX_BYTES);
-	struct slice raw;
-	struct err e;
+	struct slice raw, text;
 	bool escaped;
 
 	if (json_null(j))
 		return true;
-	if (!json_string(j, &raw, &escaped))
+	if (!json_string(j, &raw, &escaped) ||
+		json_text(raw, escaped, VALUE_MAX_BYTES, a, &text, NULL) != E_OK ||
+		memchr(text.p, 0, text.len) != NULL)
 		return false;
-	if (json_unescape(&text, raw, &e) != E_OK ||
-		(text.len > 0 && memchr(text.p, 0, text.len) != NULL))
-		return false;
-	return arena_str(a, text.p, text.len, out, &e) == E_OK;
+	*out = (const char *)text.p;
+	return true;
 }
 
 bool

@@ -93,18 +93,16 @@ run_names(const struct os *os, int runs_fd, struct arena *a, const char ***out, 
 bool
 run_take_text(struct json *j, struct arena *a, const char **out)
 {
-	autoclean(buf_done) struct buf text = buf_limit(RUN_TEXT_MAX_BYTES);
-	struct slice raw;
-	struct err e;
+	struct slice raw, text;
 	bool escaped;
 
 	if (json_null(j))
 		return true;
-	if (!json_string(j, &raw, &escaped))
+	if (!json_string(j, &raw, &escaped) ||
+		json_text(raw, escaped, RUN_TEXT_MAX_BYTES, a, &text, NULL) != E_OK)
 		return false;
-	if (json_unescape(&text, raw, &e) != E_OK)
-		return false;
-	return arena_str(a, text.p, text.len, out, &e) == E_OK;
+	*out = (const char *)text.p;
+	return true;
 }
 
 static bool

@@ -299,6 +299,33 @@ test_unescape_refuses(void **state)
 	}
 }
 
+/* A text of its own: what it was read from may go; its limit is that of the decoded bytes. */
+static void
+test_text(void **state)
+{
+	static const struct {
+		const char *raw;
+		bool escaped;
+		const char *want; /* NULL: longer than five bytes */
+	} rows[] = { { "", false, "" }, { "", true, "" }, { "five.", false, "five." },
+		{ "six...", false, NULL }, { "\\u0041\\u0042cde", true, "ABcde" },
+		{ "\\u0041\\u0042cdef", true, NULL } };
+	autoclean(arena_done) struct arena a = arena_limit(1 << 20);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct slice raw = { (const uint8_t *)rows[i].raw, strlen(rows[i].raw) }, out = raw;
+		enum ecode rc = json_text(raw, rows[i].escaped, 5, &a, &out, NULL);
+
+		assert_int_equal(rc, rows[i].want == NULL ? E_LIMIT : E_OK);
+		if (rc != E_OK)
+			continue;
+		assert_true(out.p != raw.p);
+		assert_true(slice_is(out, rows[i].want));
+		assert_int_equal(out.p[out.len], 0);
+	}
+}
+
 /* Format document 6.2, row by row. */
 static void
 test_escape(void **state)
@@ -473,6 +500,7 @@ main(void)
 		cmocka_unit_test(test_string_invalid_utf8),
 		cmocka_unit_test(test_unescape),
 		cmocka_unit_test(test_unescape_refuses),
+		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_escape),
 		cmocka_unit_test(test_escape_round_trip),
 		cmocka_unit_test(test_vector_linktargets),
