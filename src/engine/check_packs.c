@@ -1,8 +1,8 @@
 /*
- * Packs: every one the index names is there with the size the index implies;
- * selected ones are read whole: name, header, header against index, every blob
- * (format document 11.12).  A pack that fails is read a second time, and a
- * second success is a finding too.
+ * Packs: every one the index names is there with the size the index implies,
+ * its blobs end to end; selected ones are read whole: name, header, header
+ * against index, every blob (format document 11.12).  A pack that fails is read
+ * a second time, and a second success is a finding too.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -53,12 +53,34 @@ index_packs(struct check *c, struct pack_ref **out, size_t *n, struct err *e)
 	return E_OK;
 }
 
+/* A pack has no gaps (format document 4): an index that says otherwise points at the wrong bytes. */
+static enum ecode
+check_places(struct check *c, const struct pack_ref *p, struct err *e)
+{
+	autoclean(pack_list_done) struct pack_list blobs = { 0 };
+	uint64_t at = 0;
+	enum ecode rc = index_pack_blobs(c->s->index, p->no, &blobs, e);
+
+	for (size_t i = 0; rc == E_OK && i < blobs.n; i++) {
+		if (blobs.v[i].offset != at) {
+			check_error(c, E_INDEX_FORMAT, "pack", &p->id,
+				"the index has a blob at byte %" PRIu32
+				" of it; the one before ends at byte %" PRIu64,
+				blobs.v[i].offset, at);
+			atomic_store(&c->suggest_repair_index, true);
+			break;
+		}
+		at += blobs.v[i].length;
+	}
+	return rc;
+}
+
 static enum ecode
 compare_one(
 	struct check *c, const struct pack_ref *p, const struct store_entry *there, struct err *e)
 {
 	if (there->size == p->size)
-		return E_OK;
+		return check_places(c, p, e);
 	check_error(c, E_STORE_SHORT, "pack", &p->id,
 		"it has %" PRIu64 " bytes, the index implies %" PRIu64, there->size, p->size);
 	return check_broken(c, &p->id, e);

@@ -40,6 +40,15 @@
 /* bytes; a length stated in a frame is believed at once up to here, larger texts grow as they come */
 #define TEXT_BELIEVED_BYTES ((size_t)16 << 20)
 
+/*
+ * Records are lists of ids, and an id does not shrink: at most six to one is real.  What is larger than this, and
+ * more than so many times its frame, is no record but a way to take memory.
+ */
+#define TEXT_USUAL_BYTES ((size_t)64 << 20)
+#define TEXT_GROWS_MAX   64
+/* A block is at least a head of 3 bytes and one more, and gives at most so much (RFC 8878, 3.1.1.2) */
+#define FRAME_GROWS_MAX  (ZSTD_BLOCKSIZE_MAX / 4)
+
 /* first byte of an unpacked record that is compressed (format document 3) */
 #define UNPACKED_ZSTD 0x02
 
@@ -311,16 +320,45 @@ zstd_refusal(size_t code, size_t len, struct err *e)
 		e, E_BLOB_ZSTD, 0, "decompressing %zu bytes: %s", len, ZSTD_getErrorName(code));
 }
 
+/*
+ * Whole frames, one behind another.  libzstd may be built with decoders for what
+ * was written before the format was fixed, which nobody looks after; no vault
+ * holds such frames, so that a stranger's do not reach them.
+ */
+static enum ecode
+check_frames(struct slice frames, struct err *e)
+{
+	while (frames.len > 0) {
+		uint32_t magic = frames.len < 4 ? 0 : le32_get(frames.p);
+		size_t n;
+
+		if (magic != ZSTD_MAGICNUMBER &&
+			(magic & ZSTD_MAGIC_SKIPPABLE_MASK) != ZSTD_MAGIC_SKIPPABLE_START)
+			return err_set(
+				e, E_BLOB_ZSTD, 0, "%zu bytes that begin no frame", frames.len);
+		n = ZSTD_findFrameCompressedSize(frames.p, frames.len);
+		if (ZSTD_isError(n))
+			return zstd_refusal(n, frames.len, e);
+		frames.p += n;
+		frames.len -= n;
+	}
+	return E_OK;
+}
+
 /* Replace out by exactly ulen bytes.  Frames in a row and skippable ones are read as one content. */
 static enum ecode
 decompress_exact(
 	struct blob_codec *c, struct slice frame, uint32_t ulen, struct buf *out, struct err *e)
 {
-	enum ecode rc;
+	enum ecode rc = check_frames(frame, e);
 	size_t n;
 
 	buf_clear(out);
-	rc = buf_reserve(out, ulen, e);
+	if (rc == E_OK && ulen / FRAME_GROWS_MAX > frame.len) /* before memory is taken for it */
+		return err_set(e, E_BLOB_LENGTH, 0, "%zu bytes cannot hold the recorded %" PRIu32,
+			frame.len, ulen);
+	if (rc == E_OK)
+		rc = buf_reserve(out, ulen, e);
 	if (rc != E_OK)
 		return rc;
 	n = ZSTD_decompressDCtx(c->decoder, out->p, ulen, frame.p, frame.len);
@@ -347,16 +385,17 @@ more_room(struct buf *out, struct err *e)
 	return buf_reserve(out, more, e);
 }
 
-/* Replace out by a content of unknown length; out->limit bounds it. */
+/* Append a content of unknown length; out->limit bounds it. */
 static enum ecode
-decompress_text(struct blob_codec *c, struct slice frame, struct buf *out, struct err *e)
+decompress_stream(struct blob_codec *c, struct slice frame, struct buf *out, struct err *e)
 {
 	unsigned long long stated = ZSTD_getFrameContentSize(frame.p, frame.len);
 	ZSTD_inBuffer in = { frame.p, frame.len, 0 };
 	size_t left = 0; /* 0 at the end of a frame */
 	enum ecode rc = E_OK;
 
-	buf_clear(out);
+	if (stated < ZSTD_CONTENTSIZE_ERROR && stated > out->limit) /* the two above say nothing */
+		return err_set(e, E_LIMIT, 0, "a record of %llu bytes in %zu", stated, frame.len);
 	(void)ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_only); /* cannot fail for a session */
 	if (stated > 0 && stated <= TEXT_BELIEVED_BYTES)
 		rc = buf_reserve(out, (size_t)stated, e);
@@ -379,6 +418,22 @@ decompress_text(struct blob_codec *c, struct slice frame, struct buf *out, struc
 	if (rc == E_OK && left != 0)
 		return err_set(
 			e, E_BLOB_ZSTD, 0, "the frame ends early after %zu bytes", frame.len);
+	return rc;
+}
+
+/* Replace out by the text of a record. */
+static enum ecode
+decompress_text(struct blob_codec *c, struct slice frame, struct buf *out, struct err *e)
+{
+	size_t limit = out->limit, real = frame.len * TEXT_GROWS_MAX; /* of at most 2^31 bytes */
+	enum ecode rc = check_frames(frame, e);
+
+	buf_clear(out);
+	real = real > TEXT_USUAL_BYTES ? real : TEXT_USUAL_BYTES;
+	out->limit = real < limit ? real : limit;
+	if (rc == E_OK)
+		rc = decompress_stream(c, frame, out, e);
+	out->limit = limit;
 	return rc;
 }
 

@@ -25,21 +25,27 @@ enum hostile_flags {     /* bits */
 	H_ALONE = 8, /* only into an empty place: what is there says other things in other trees */
 	H_UNLISTED = 16,      /* too deep for a listing */
 	H_SNAPSHOT_WINS = 32, /* conflicts are the snapshot's */
-	H_TIMES = 64,    /* a time that not every file system can hold: proofs may go either way */
-	H_PLANNED = 256, /* only the content lies: a plan does not see it */
-	H_ANY = 128,     /* a refusal of any kind but an internal one, or exactly that tree */
+	H_TIMES = 64, /* a time that not every file system can hold: proofs may go either way */
+	H_PLANNED =
+		256, /* only the content lies: neither a plan nor a check of the structure sees it */
+	H_SOUND = 512,    /* refused for what it would take; a check finds nothing wrong */
+	H_CHECKED = 1024, /* taken through check, too */
+	H_ANY = 128,      /* a refusal of any kind but an internal one, or exactly that tree */
 };
-/* One number of the index, or one object, made a lie. */
+/* What is not a node's: which of these is looked at, `craft` or `spoil` knows. */
+struct piece;
 struct lie {
-	char blob; /* 'x': data of 1 byte, 'b': data of 4000, 's': the tree below, 't': the root tree */
-	const char *key, *value;
+	const char *value;              /* a record's text */
+	const char *index, *header;     /* of a crafted vault: hostile_craft.h; NULL: the truth */
+	uint64_t size;                  /* of its file "big"; 0: the true one */
+	void (*build)(struct piece *p); /* hostile_pieces.c */
 };
 struct hostile {
-	const char *name, *nodes;
-	enum ecode want;   /* of each restore */
-	const char *tree;  /* after it: see jail_listing(); without the added node */
-	enum ecode verify; /* E_OK: as `want` says */
-	enum ecode drill;  /* the same */
+	const char *name, *nodes; /* nodes NULL: `make` or `craft` makes the tree */
+	enum ecode want;          /* of each restore */
+	const char *tree;         /* after it: see jail_listing(); without the added node */
+	enum ecode verify;        /* E_OK: as `want` says */
+	enum ecode drill;         /* the same */
 	unsigned flags;
 	const char *inner;
 	const char
@@ -47,6 +53,9 @@ struct hostile {
 	struct lie lie;
 	struct id (*make)(struct maker *m);
 	void (*spoil)(struct fix *f, const struct hostile *h);
+	struct id (*craft)(struct maker *m, const struct lie *lie);
+	enum ecode check, read; /* check, and with --read-data; E_OK: as `want` says */
+	const char *partial;    /* what a partial restore leaves beside the destination */
 };
 
 struct hostile_ids {
@@ -61,6 +70,8 @@ void hostile_tree(struct buf *out, const char *nodes, bool good, const struct ho
 
 /* hostile_run.c: every row, a process each; HOSTILE_ONLY=text those whose names have it; HOSTILE_TIMES=1 tells more. */
 void hostile_family(const struct hostile *rows, size_t n, const char *family);
+/* The address space of a row, before the first family; 6 GiB unless told. */
+void hostile_limit(size_t address_bytes);
 /* After all families: what all of them took, and that they were as many. */
 void hostile_memory(long kib_max, unsigned long vaults_min);
 int hostile_main(const struct CMUnitTest *tests, size_t n);
@@ -71,5 +82,8 @@ const struct hostile *hostile_nodes(size_t *n);
 const struct hostile *hostile_texts(size_t *n);
 /* hostile_shapes.c */
 const struct hostile *hostile_shapes(size_t *n);
+/* hostile_index.c, hostile_pieces.c */
+const struct hostile *hostile_listings(size_t *n);
+const struct hostile *hostile_pieces(size_t *n);
 
 #endif

@@ -12,30 +12,32 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/check.h"
 #include "engine/drill.h"
 #include "engine/verify.h"
 #include "support/fault_os.h"
 #include "support/jail.h"
 
-#define ADDRESS_BYTES ((rlim_t)6 << 30)
 /* Of the processor, for all verbs of a row together: a bomb was measured at 12 s, the others take less than one. */
-#define CPU_S         60
+#define CPU_S     60
 /* A guard against what waits for ever; machines may be busy. */
-#define HANG_S        400
-#define GOOD          "f644 1 \\xff\\xff\\xff"
-#define KEEP          "d755 keep|f644 4 keep/kept"
-#define ITEMS_MAX     400
+#define HANG_S    400
+#define GOOD      "f644 1 \\xff\\xff\\xff"
+#define KEEP      "d755 keep|f644 4 keep/kept"
+#define ITEMS_MAX 400
+#define PARTIAL   "out/dest.partial" /* judge_leftovers() knows which verb may make it */
 
 struct verb {
 	const char *name;
 	enum restore_kind kind;
 	enum restore_tree tree;
-	bool dry, plan, in_use;
+	bool dry, plan, in_use, partial;
 };
 static const struct verb verbs[] = {
 	{ .name = "dry run", .dry = true },
 	{ .name = "plan", .plan = true },
 	{ .name = "restore" },
+	{ .name = "partial", .partial = true },
 	{ .name = "swap exact", .kind = RESTORE_SWAP, .tree = TREE_EXACT, .in_use = true },
 	{ .name = "swap merge", .kind = RESTORE_SWAP, .tree = TREE_MERGE, .in_use = true },
 	{ .name = "swap add-only", .kind = RESTORE_SWAP, .tree = TREE_ADD_ONLY, .in_use = true },
@@ -77,6 +79,12 @@ blame(struct row *r, const char *verb, const char *what, const char *got, const 
 			r->f.e.detail, r->f.e.file, r->f.e.line, r->f.h.last_path);
 }
 
+static const char *
+code_name(enum ecode code)
+{
+	return code == E_OK ? "E_OK" : err_row(code)->name;
+}
+
 static bool
 judge_code(struct row *r, const char *verb, enum ecode got, enum ecode wanted)
 {
@@ -87,7 +95,7 @@ judge_code(struct row *r, const char *verb, enum ecode got, enum ecode wanted)
 	if (got != E_OK && err_row(got)->class == CLASS_INTERNAL)
 		blame(r, verb, "internal", err_row(got)->name, NULL);
 	else if ((r->h->flags & H_ANY) == 0 && wanted != E_BUG && got != wanted)
-		blame(r, verb, "code", err_row(got)->name, err_row(wanted)->name);
+		blame(r, verb, "code", code_name(got), code_name(wanted));
 	return got == E_OK;
 }
 
@@ -175,6 +183,8 @@ make_tree(struct row *r, struct maker *m)
 	struct hostile_ids ids = { .decoys = r->around };
 	const struct hostile *h = r->h;
 
+	if (h->craft != NULL)
+		return h->craft(m, &h->lie); /* nothing else is in that vault */
 	ids.x = maker_data(m, "x", 1);
 	ids.y = maker_data(m, "yy", 2);
 	if (h->make != NULL)
@@ -280,7 +290,7 @@ judge_tree(struct row *r, const char *verb, const char *path, const char *more)
 {
 	const struct hostile *h = r->h;
 	char *got, *wanted = NULL;
-	bool good = h->make == NULL && (h->flags & H_LISTED) == 0;
+	bool good = h->nodes != NULL && (h->flags & H_LISTED) == 0;
 
 	if ((h->flags & H_UNLISTED) != 0)
 		return;
@@ -300,9 +310,10 @@ census(const struct row *r, bool with_dest)
 	static const char *const grows[] = { ".", "out", "tmp", "state", "vault", "around/linked",
 		NULL };
 	static const char *const but_dest[] = { "sets", "tmp/*", "state/*", "vault/.drill-*",
-		"out/dest.holdfast_stage", "out/.holdfast_restore_previous_*", "out/dest", NULL };
+		"out/dest.holdfast_stage", "out/.holdfast_restore_previous_*", "out/dest", PARTIAL,
+		NULL };
 	static const char *const all[] = { "sets", "tmp/*", "state/*", "vault/.drill-*",
-		"out/dest.holdfast_stage", NULL };
+		"out/dest.holdfast_stage", PARTIAL, NULL };
 
 	return jail_census(r->f.dir, with_dest ? all : but_dest, grows);
 }
@@ -330,6 +341,9 @@ judge_leftovers(struct row *r, const char *verb)
 		blame(r, verb, "stage left", path, NULL);
 	if (!exists(path) && r->f.result.stage != NULL)
 		blame(r, verb, "stage told", "nothing there", NULL);
+	fix_path(&r->f, PARTIAL, path, sizeof(path));
+	if (exists(path) != (r->f.e.code == E_RESTORE_PARTIAL))
+		blame(r, verb, "beside the destination", "a part, or none", NULL);
 }
 
 /* ---- the verbs ---- */
@@ -353,6 +367,7 @@ set_args(struct row *r, const struct verb *v)
 		.tree = v->tree,
 		.dry_run = v->dry,
 		.plan_file = v->plan ? r->plan : NULL,
+		.allow_partial = v->partial,
 		.choices = wins ? r->all : NULL,
 		.choice_rules = wins ? snapshot : NULL,
 		.artifacts = artifacts && !v->dry,
@@ -390,11 +405,36 @@ judge_success(struct row *r, const struct verb *v, const char *live)
 	free(previous);
 }
 
+/* What is whole of a damaged snapshot, beside the destination (D-20). */
+static void
+judge_partial(struct row *r, const struct verb *v)
+{
+	char path[400], *got;
+
+	fix_path(&r->f, PARTIAL, path, sizeof(path));
+	got = listing_of(r, path);
+	if (!same_items(got, r->h->partial))
+		blame(r, v->name, "tree", got, r->h->partial);
+	free(got);
+}
+
+static enum ecode
+of_restore(const struct row *r, const struct verb *v)
+{
+	const struct hostile *h = r->h;
+
+	if ((v->dry || v->plan) && (h->flags & H_PLANNED) != 0)
+		return E_OK;
+	if (v->partial && h->partial != NULL)
+		return E_RESTORE_PARTIAL;
+	return h->want == E_OK && is_conflict(r, v) && !v->dry ? E_RESTORE_CONFLICT : h->want;
+}
+
 static void
 run_verb(struct row *r, const struct verb *v)
 {
 	bool with_dest = v->dry || v->plan, ok;
-	enum ecode wanted = r->h->want, rc;
+	enum ecode wanted = of_restore(r, v), rc;
 	char *before, *whole, *live;
 
 	set_out(r, v->in_use);
@@ -402,8 +442,6 @@ run_verb(struct row *r, const struct verb *v)
 	live = listing_of(r, r->f.dest);
 	before = census(r, false);
 	whole = census(r, true);
-	if (wanted == E_OK && is_conflict(r, v) && !v->dry)
-		wanted = E_RESTORE_CONFLICT;
 	heard_init(&r->f.h);
 	rc = fix_restore(&r->f);
 	if (rc == E_RESTORE_CONFLICT && r->h->live != NULL && v->tree == TREE_ADD_ONLY)
@@ -413,6 +451,8 @@ run_verb(struct row *r, const struct verb *v)
 	judge_leftovers(r, v->name);
 	if (ok && v->kind == RESTORE_EMPTY && !with_dest)
 		r->restored = true;
+	if (rc == E_RESTORE_PARTIAL && r->h->partial != NULL)
+		judge_partial(r, v);
 	if (ok)
 		judge_success(r, v, live);
 	else if (!with_dest && r->restored && wanted == E_OK && (r->h->flags & H_ANY) != 0)
@@ -506,6 +546,50 @@ run_drill(struct row *r)
 	free(before);
 }
 
+/* ---- check ---- */
+
+static enum ecode
+of_check(const struct hostile *h, bool read)
+{
+	if (read ? h->read != E_OK : h->check != E_OK)
+		return read ? h->read : h->check;
+	if (h->want == E_OK || h->want == E_INDEX_FORMAT || (h->flags & H_SOUND) != 0)
+		return h->want == E_INDEX_FORMAT ? E_INDEX_FORMAT : E_OK;
+	return !read && (h->flags & H_PLANNED) != 0 ? E_OK : E_CHECK_FAILED;
+}
+
+static void
+count_finding(void *arg, const struct check_finding *finding)
+{
+	_Atomic unsigned *n = arg;
+
+	*n += !finding->hint;
+}
+
+static void
+run_check(struct row *r, bool read)
+{
+	struct check_args args = { .read = read ? CHECK_READ_ALL : CHECK_READ_NONE };
+	char *before = census(r, true);
+	_Atomic unsigned findings = 0;
+	const char *name = read ? "check --read-data" : "check";
+	struct check_result out;
+	struct session s;
+	enum ecode rc;
+
+	heard_init(&r->f.h);
+	memset(&r->f.e, 0, sizeof(r->f.e));
+	open_session(
+		&s, os_posix(), r->f.vault, TEST_PASSWORD, r->f.threads, SESSION_NO_LOCK, &r->f.h);
+	rc = check_run(&s, &args, count_finding, &findings, &out, &r->f.e);
+	session_abandon(&s);
+	check_result_done(&out);
+	if (!judge_code(r, name, rc, of_check(r->h, read)) && findings == 0)
+		blame(r, name, "refusal without a finding", err_row(rc)->name, NULL);
+	judge_census(r, name, before, true);
+	free(before);
+}
+
 static enum ecode
 of_against(const struct row *r)
 {
@@ -528,7 +612,8 @@ run_row(struct row *r)
 	make_place(r);
 	make_vault_of(r);
 	for (size_t i = 0; i < VERBS; i++)
-		if (!verbs[i].in_use || (r->h->flags & H_ALONE) == 0)
+		if ((!verbs[i].in_use || (r->h->flags & H_ALONE) == 0) &&
+			(!verbs[i].partial || r->h->partial != NULL))
 			run_verb(r, &verbs[i]);
 	set_out(r, false);
 	set_args(r, &verbs[2]);
@@ -539,14 +624,24 @@ run_row(struct row *r)
 		run_verify(r, "verify against what was restored", r->f.dest, of_against(r));
 	run_verify(r, "verify", NULL, of_verify(r->h));
 	run_drill(r);
+	run_check(r, false);
+	run_check(r, true);
 }
 
 /* ---- a process a vault ---- */
 
+static size_t address_bytes = (size_t)6 << 30;
+
+void
+hostile_limit(size_t bytes)
+{
+	address_bytes = bytes;
+}
+
 static void
 limit_self(void)
 {
-	struct rlimit limit = { ADDRESS_BYTES, ADDRESS_BYTES };
+	struct rlimit limit = { address_bytes, address_bytes };
 
 	if (fault_stride() > 1) /* sanitizers map terabytes, and are many times slower */
 		return;
