@@ -28,9 +28,8 @@ enum hostile_flags {     /* bits */
 	H_TIMES = 64, /* a time that not every file system can hold: proofs may go either way */
 	H_PLANNED =
 		256, /* only the content lies: neither a plan nor a check of the structure sees it */
-	H_SOUND = 512,    /* refused for what it would take; a check finds nothing wrong */
-	H_CHECKED = 1024, /* taken through check, too */
-	H_ANY = 128,      /* a refusal of any kind but an internal one, or exactly that tree */
+	H_SOUND = 512, /* refused for what it would take; a check finds nothing wrong */
+	H_ANY = 128,   /* a refusal of any kind but an internal one, or exactly that tree */
 };
 /* What is not a node's: which of these is looked at, `craft` or `spoil` knows. */
 struct piece;

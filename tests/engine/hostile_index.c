@@ -182,7 +182,6 @@ row_of(const struct listing *l)
 	struct hostile h = { .name = l->name,
 		.craft = craft_vault,
 		.tree = CRAFT_TREE,
-		.flags = H_CHECKED,
 		.partial = what_is_left(l->gone),
 		.lie = { .index = l->index, .header = l->header, .size = l->size } };
 

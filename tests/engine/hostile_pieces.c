@@ -613,7 +613,7 @@ row_of_piece(size_t i)
 {
 	struct hostile h = { .name = pieces[i].name,
 		.craft = craft_piece,
-		.flags = H_CHECKED | (pieces[i].outcome == READ ? H_PLANNED : 0),
+		.flags = pieces[i].outcome == READ ? H_PLANNED : 0,
 		.want = pieces[i].outcome == FINE ? E_OK : BAD,
 		.lie = { .build = pieces[i].build } };
 	const char *size = pieces[i].size;
@@ -632,7 +632,7 @@ row_of_text(size_t i, bool index)
 	enum ecode want = index ? texts[i].index : texts[i].snapshot;
 	struct hostile h = { .nodes = "f",
 		.tree = "f644 1 x",
-		.flags = H_CHECKED | (i % 3 != 0 ? H_ALONE : 0), /* it comes before any verb */
+		.flags = i % 3 != 0 ? H_ALONE : 0, /* it comes before any verb */
 		.want = want,
 		.spoil = index ? spoil_with_index : spoil_with_snapshot,
 		.lie = { .build = texts[i].pack } };

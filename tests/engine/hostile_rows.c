@@ -93,7 +93,7 @@ static const struct hostile nodes[] = {
 	{ "twins: a link and a device", "l\nc", E_PATH_UNSAFE },
 	{ "twins: below", "d name'sub|subtree=$I", E_PATH_UNSAFE, .inner = "f\nf" },
 	{ "unsorted", "f name'c\nf name'a\nf name'b", E_OK, "f644 1 a|f644 1 b|f644 1 c",
-		.verify = E_VERIFY_FAILED, .drill = E_DRILL_FAILED },
+		.verify = E_VERIFY_FAILED, .drill = E_DRILL_FAILED, .check = E_CHECK_FAILED },
 	/* where links lead */
 	{ "link: absolute", "l linktarget'$A/secret", E_OK, "l x -> DECOYS/secret" },
 	{ "link: to the root", "l linktarget'/", E_OK, "l x -> /" },
@@ -194,8 +194,8 @@ static const struct hostile nodes[] = {
 	{ "size: two files' sum overflows",
 		"f name'a|size=18446744073709551615\nf name'b|size=18446744073709551615", BAD },
 	/* content */
-	{ "content: null", "f content=null|size=0", E_OK, "f644 0 x" },
-	{ "content: left out", "f !content|size=0", E_OK, "f644 0 x" },
+	{ "content: null", "f content=null|size=0", E_OK, "f644 0 x", .check = E_CHECK_FAILED },
+	{ "content: left out", "f !content|size=0", E_OK, "f644 0 x", .check = E_CHECK_FAILED },
 	{ "content: a blob no index has", "f content=[$N]", BAD },
 	{ "content: the second is missing", "f content=[$X,$N]|size=2", BAD },
 	{ "content: a tree's blob", "f content=[$S]", BAD },

@@ -158,12 +158,15 @@ static const struct hostile shapes[] = {
 	/* slow builds take every seventh row, from the first: those are light ones */
 	{ "bomb: a terabyte that calls itself a byte", NULL, BAD,
 		.make = file_that_calls_itself_small, .flags = H_ALONE },
-	{ "bomb: 2^40 directories", NULL, E_LIMIT, .make = bomb_of_directories, .flags = H_ALONE },
-	{ "bomb: 8^30 directories", NULL, E_LIMIT, .make = bomb_8_wide, .flags = H_ALONE },
-	{ "bomb: 2^40 files", NULL, E_LIMIT, .make = bomb_of_files, .flags = H_ALONE },
-	{ "bomb: 2^40 names of one file", NULL, E_LIMIT, .make = bomb_of_links, .flags = H_ALONE },
+	{ "bomb: 2^40 directories", NULL, E_LIMIT, .make = bomb_of_directories,
+		.flags = H_ALONE | H_SOUND },
+	{ "bomb: 8^30 directories", NULL, E_LIMIT, .make = bomb_8_wide,
+		.flags = H_ALONE | H_SOUND },
+	{ "bomb: 2^40 files", NULL, E_LIMIT, .make = bomb_of_files, .flags = H_ALONE | H_SOUND },
+	{ "bomb: 2^40 names of one file", NULL, E_LIMIT, .make = bomb_of_links,
+		.flags = H_ALONE | H_SOUND },
 	{ "bomb: a terabyte of one blob", NULL, E_DEST_SPACE, .make = file_of_a_terabyte,
-		.flags = H_ALONE },
+		.flags = H_ALONE | H_SOUND },
 	{ "bomb: a million pieces of a byte", NULL, E_OK, "f644 1000000 f",
 		.make = file_of_a_million_pieces, .flags = H_ALONE },
 	/* a destination in use that is a trap: a link where the snapshot has a directory */
@@ -174,7 +177,7 @@ static const struct hostile shapes[] = {
 	{ "deep: 6,000", NULL, E_OK, .make = deep_6000, .flags = H_UNLISTED | H_ALONE,
 		.drill = E_DRILL_UNKNOWN },
 	{ "deep: a path of a megabyte and more", NULL, E_LIMIT, .make = deep_and_long,
-		.flags = H_ALONE },
+		.flags = H_ALONE | H_SOUND },
 	{ "trap: an absolute link", "d name'x", E_OK, "d755 x|f644 1 x/child", .live = "l x DECOYS",
 		.flags = H_SNAPSHOT_WINS },
 	{ "trap: a link to a decoy file", "f name'x", E_OK, "f644 1 x",
@@ -231,7 +234,8 @@ static const struct hostile shapes[] = {
 		.lie = { .value = "{" LATE
 				  ",\"tree\":$T,\"tree\":$N}" } }, /* the last one, as Go has it */
 	{ "record: no time", "f", E_OK, "f644 1 x", .spoil = write_record,
-		.lie = { .value = "{\"tree\":$N}" } }, /* the year 1: never the latest */
+		.lie = { .value = "{\"tree\":$N}" }, /* the year 1: never the latest */
+		.check = E_CHECK_FAILED, .read = E_CHECK_FAILED },
 	{ "record: hostile names", "f", E_OK, "f644 1 x", .spoil = write_record,
 		.lie = { .value = "{" LATE
 				  ",\"tree\":$T,\"paths\":[\"/../../x\",\"\",\"a\\u0000b\"],"
@@ -239,7 +243,8 @@ static const struct hostile shapes[] = {
 				  "\"tags\":[\"../x\"]}" } },
 	{ "record: another's claims", "f", E_OK, "f644 1 x", .spoil = write_record,
 		.lie = { .value = "{" LATE ",\"tree\":$T,\"holdfast\":{\"complete\":true,"
-				  "\"lacking\":-1}}" } },
+				  "\"lacking\":-1}}" },
+		.check = E_CHECK_FAILED, .read = E_CHECK_FAILED },
 };
 
 const struct hostile *
