@@ -35,7 +35,7 @@ enum ecode drill_sample_choose(struct drill *d, struct err *e) must_check;
 /* As struct restore_args and struct match_args want it; `drill` is a struct drill. */
 bool drill_sample_wants(void *drill, const char *path, size_t len);
 /* ---- drill_control.c ---- */
-/* A file of the restored tree, once more with one byte flipped.  *ran is false when there is no byte to flip. */
+/* A piece of a restored file, once more with one byte flipped.  *ran is false when there is no byte to flip. */
 enum ecode drill_control(struct drill *d, bool *ran, bool *caught, struct err *e) must_check;
 /* Remembers the smallest. */
 enum ecode drill_control_candidate(

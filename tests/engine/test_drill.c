@@ -160,6 +160,148 @@ test_what_is_not_equal_fails(void **unused)
 	assert_non_null(strstr(result.kept, RUN "-evidence"));
 }
 
+/* ---- the control of a file of many pieces ---- */
+
+#define PIECES      9
+#define PIECE_BYTES 70000 /* more than what is copied at a time */
+
+static uint8_t pieces[PIECES][PIECE_BYTES];
+
+/* The newest snapshot: a single file; its pieces differ in length, and one of them is empty. */
+static void
+save_many_pieces(struct fix *f)
+{
+	struct node node;
+	struct session s;
+	struct maker m;
+	struct id x[PIECES], tree;
+	uint64_t size = 0;
+
+	open_session(&s, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
+	maker_begin(&m, &s);
+	for (size_t k = 0; k < PIECES; k++) {
+		size_t len = k == 0 ? 0 : PIECE_BYTES - k;
+
+		for (size_t i = 0; i < len; i++)
+			pieces[k][i] = (uint8_t)((i + k * 977) * 2654435761U >> 11);
+		x[k] = maker_data(&m, pieces[k], len);
+		size += len;
+	}
+	node = node_file("many", x, PIECES, size);
+	node.uid = getuid();
+	node.gid = getgid();
+	tree = maker_tree(&m, &node, 1);
+	(void)maker_end(&m, &tree);
+	session_abandon(&s);
+}
+
+/* What was compared last: the control comes after everything else. */
+static struct {
+	unsigned calls;
+	size_t count;
+	uint64_t size, on_disk;
+	uint8_t bytes[PIECE_BYTES];
+	size_t got;
+} last;
+
+static void
+look_at(const struct node *node, int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	last.calls++;
+	last.count = node->content_count;
+	last.size = node->size;
+	last.on_disk = (uint64_t)st.st_size;
+	last.got = (size_t)pread(fd, last.bytes, sizeof(last.bytes), 0);
+}
+
+static enum ecode
+watched(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+{
+	look_at(node, fd);
+	return match_content(s, node, fd, same, e);
+}
+
+static enum ecode
+watched_and_always_equal(
+	struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+{
+	(void)s, (void)e;
+	look_at(node, fd);
+	*same = true;
+	return E_OK;
+}
+
+/* Which piece it is but for one bit; PIECES: none. */
+static size_t
+piece_with_a_flip(const uint8_t *p, size_t len)
+{
+	for (size_t k = 0; k < PIECES; k++) {
+		size_t other = 0;
+
+		if (len == 0 || len != (k == 0 ? 0 : PIECE_BYTES - k))
+			continue;
+		for (size_t i = 0; i < len; i++)
+			other += pieces[k][i] != p[i];
+		if (other == 1)
+			return k;
+	}
+	return PIECES;
+}
+
+static void
+expect_one_piece(void)
+{
+	assert_int_equal(last.count, 1);
+	assert_int_equal(last.on_disk, last.size);
+	assert_int_equal(last.got, last.size);
+	assert_in_range(piece_with_a_flip(last.bytes, last.got), 1, PIECES - 1);
+}
+
+/* DV-32: of a file of many pieces one is copied, another each time, and its flipped byte is seen. */
+static void
+test_the_control_is_one_piece(void **unused)
+{
+	struct drill_args args = { .kind = DRILL_FULL, .same = watched };
+	bool seen[PIECES + 1] = { false };
+	struct fix *f = *unused;
+	unsigned different = 0;
+
+	save_many_pieces(f);
+	for (unsigned i = 0; i < 8; i++) {
+		char run[NOTE_ID_MAX];
+
+		(void)snprintf(run, sizeof(run), "20261121T000000Z-%08x", i + 100);
+		args.run_id = run;
+		expect_rc(f, drill(f, &args, os_posix()), E_OK);
+		assert_true(result.control);
+		expect_one_piece();
+		seen[piece_with_a_flip(last.bytes, last.got)] = true;
+	}
+	for (size_t k = 0; k < PIECES; k++)
+		different += seen[k];
+	assert_in_range(different, 2, PIECES); /* 8 the same: once in two million */
+}
+
+static void
+test_the_control_of_one_piece_finds_a_broken_comparison(void **unused)
+{
+	struct drill_args args = { .same = watched_and_always_equal };
+	struct fix *f = *unused;
+	char control[600];
+	struct stat st;
+
+	save_many_pieces(f);
+	expect_rc(f, drill(f, &args, os_posix()), E_DRILL_CONTROL);
+	assert_int_equal(result.record.verdict, DRILL_UNKNOWN);
+	expect_one_piece();
+	(void)snprintf(control, sizeof(control), "%s/control", result.kept);
+	assert_int_equal(stat(control, &st), 0); /* all that was written for it */
+	assert_int_equal(st.st_size, last.size);
+}
+
 /* The largest pack: the one with the content. */
 static void
 damage(const struct fix *f)
@@ -424,6 +566,8 @@ main(void)
 		T(test_e13_a_good_snapshot_passes_with_and_without_threads),
 		T(test_e13_a_comparison_that_cannot_fail_is_unknown),
 		T(test_what_is_not_equal_fails),
+		T(test_the_control_is_one_piece),
+		T(test_the_control_of_one_piece_finds_a_broken_comparison),
 		T(test_e13_a_bad_snapshot_fails_and_keeps_evidence),
 		T(test_a_sample_is_no_proof),
 		T(test_nothing_to_flip_is_unknown),
