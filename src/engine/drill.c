@@ -185,97 +185,6 @@ make_dir(struct drill *d, struct err *e)
 	return rc;
 }
 
-/* ---- the live file at the same path ---- */
-
-/*
- * "backup src" stores the tree /src and the path /home/ada/src: its live files
- * are below /home/ada.  A wrong guess does no harm: only a file of the recorded
- * inode and times counts.
- */
-static enum ecode
-find_live_base(struct drill *d, struct err *e)
-{
-	const struct snapshot *snap = d->snap;
-	const struct slice *path = snap->paths;
-	size_t len;
-
-	d->live_base = NULL;
-	if (snap->path_count != 1 || path->len < 2 || path->p[0] != '/')
-		return E_OK;
-	for (len = path->len; path->p[len - 1] != '/'; len--)
-		;
-	return len == 1 ? E_OK : arena_str(&d->arena, path->p, len - 1, &d->live_base, e);
-}
-
-/* The file that was backed up as this one is there, and was not changed since. */
-static bool
-is_unchanged_at(const struct drill *d, const struct match_record *r, const char *live)
-{
-	const struct os *os = d->s->os;
-	const struct node *n = r->node;
-	struct os_meta m;
-
-	return os->stat(os, AT_FDCWD, live, AT_SYMLINK_NOFOLLOW, &m) == 0 && S_ISREG(m.mode) &&
-	       m.size == n->size && m.ino == n->inode && instant_cmp(m.mtime, n->mtime) == 0 &&
-	       instant_cmp(m.ctime, n->ctime) == 0;
-}
-
-/* Where its live file is, unchanged; NULL: nowhere. */
-static enum ecode
-find_live(const struct drill *d, const struct match_record *r, struct buf *room, const char **out,
-	struct err *e)
-{
-	enum ecode rc;
-
-	*out = r->path;
-	if (is_unchanged_at(d, r, r->path))
-		return E_OK;
-	*out = NULL;
-	if (d->live_base == NULL)
-		return E_OK;
-	rc = buf_printf(room, e, "%s%s", d->live_base, r->path);
-	if (rc == E_OK)
-		rc = buf_add_byte(room, '\0', e);
-	if (rc == E_OK && is_unchanged_at(d, r, (const char *)room->p))
-		*out = (const char *)room->p;
-	return rc;
-}
-
-static enum ecode
-compare_live(struct drill *d, const struct match_record *r, struct err *e)
-{
-	autoclean(buf_done) struct buf room = buf_limit(2 * PATH_TEXT_MAX + NAME_BYTES_MAX + 2);
-	autoclean(io_fd_done) struct io_fd f = { .os = d->s->os, .fd = -1 };
-	struct err why = { .code = E_OK };
-	const char *live = NULL;
-	bool same = false;
-	enum ecode rc = find_live(d, r, &room, &live, e);
-
-	if (rc != E_OK)
-		return rc;
-	if (live == NULL) {
-		d->out->live_changed++;
-		return E_OK;
-	}
-	rc = walk_open_file(d->s->os, AT_FDCWD, live, &f.fd, &why);
-	if (rc == E_OK)
-		rc = d->same(d->s, r->node, f.fd, &same, &why);
-	if (rc == E_NOMEM || rc == E_INTERRUPTED) {
-		*e = why;
-		return rc;
-	}
-	if (rc != E_OK || (!same && !is_unchanged_at(d, r, live))) {
-		d->out->live_changed++; /* not to be read by us, or written to just now */
-		return E_OK;
-	}
-	d->out->live_files += same;
-	if (same)
-		return E_OK;
-	d->live_unlike++;
-	judge(d, DRILL_FAIL, "%s: the live file is unchanged, but its bytes are others", r->path);
-	return E_OK;
-}
-
 /* ---- after the restore ---- */
 
 static void
@@ -292,6 +201,26 @@ add_digest(struct drill *d, const struct match_record *r)
 			r->node->content_count * sizeof(*r->node->content));
 }
 
+static void
+judge_live(struct drill *d, const struct match_record *r)
+{
+	switch ((enum drill_live)r->beside) {
+	case DRILL_LIVE_NONE:
+		return;
+	case DRILL_LIVE_CHANGED:
+		d->out->live_changed++;
+		return;
+	case DRILL_LIVE_SAME:
+		d->out->live_files++;
+		return;
+	case DRILL_LIVE_OTHER:
+		d->live_unlike++;
+		judge(d, DRILL_FAIL, "%s: the live file is unchanged, but its bytes are others",
+			r->path);
+		return;
+	}
+}
+
 static enum ecode
 on_record(void *arg, const struct match_record *r, struct err *e)
 {
@@ -303,7 +232,6 @@ on_record(void *arg, const struct match_record *r, struct err *e)
 		.cause = cause_of(E_DRILL_FAILED, 0),
 		.why = r->why,
 		.fatal_for_item = r->status != MATCH_METADATA };
-	enum ecode rc;
 
 	add_digest(d, r);
 	if (r->status != MATCH_OK) {
@@ -314,8 +242,8 @@ on_record(void *arg, const struct match_record *r, struct err *e)
 	}
 	if (r->node == NULL || r->node->type != NODE_FILE)
 		return E_OK;
-	rc = drill_control_candidate(d, r, e);
-	return rc == E_OK ? compare_live(d, r, e) : rc;
+	judge_live(d, r);
+	return drill_control_candidate(d, r, e);
 }
 
 static enum ecode
@@ -330,13 +258,14 @@ compare(struct drill *d, struct err *e)
 		.wanted = d->args->kind == DRILL_FULL ? NULL : drill_sample_wants,
 		.wanted_arg = d,
 		.same = d->same,
+		.beside = drill_live_compare,
 		.each = on_record,
-		.each_arg = d,
+		.arg = d,
 	};
 	struct drill_record *r = &d->out->record;
 	enum ecode rc;
 
-	rc = find_live_base(d, e);
+	rc = drill_live_begin(d, e);
 	if (rc != E_OK)
 		return rc;
 	hasher_begin(d->hasher);

@@ -24,9 +24,9 @@ struct drill_args {
 	const char *state_dir; /* NULL: no record there */
 	enum drill_kind kind;
 	uint64_t amount;
-	/* the comparing function; NULL: match_content.  Tests give a broken one. */
+	/* the comparing function; NULL: match_content.  Tests give a broken one.  Called by several threads at a time. */
 	enum ecode (*same)(
-		struct session *s, const struct node *node, int fd, bool *same, struct err *e);
+		struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e);
 };
 struct drill_result {
 	struct drill_record record;

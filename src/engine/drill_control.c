@@ -142,6 +142,7 @@ enum ecode
 drill_control(struct drill *d, bool *ran, bool *caught, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd copy = { .os = d->s->os, .fd = -1 };
+	autoclean(match_hand_done) struct match_hand hand = match_hand_of(d->s, d->s->own);
 	struct node node = { .type = NODE_FILE, .content_count = 1 };
 	struct piece piece = { .len = 0 };
 	bool same = true;
@@ -156,7 +157,7 @@ drill_control(struct drill *d, bool *ran, bool *caught, struct err *e)
 	node.size = piece.len;
 	node.content = piece.id;
 	if (rc == E_OK)
-		rc = d->same(d->s, &node, copy.fd, &same, e);
+		rc = d->same(&hand, &node, copy.fd, &same, e);
 	*ran = rc == E_OK;
 	*caught = rc == E_OK && !same;
 	return rc;

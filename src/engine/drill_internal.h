@@ -28,12 +28,24 @@ struct drill {
 	uint64_t small_size;
 	uint64_t live_unlike;
 	enum ecode (*same)(
-		struct session *s, const struct node *node, int fd, bool *same, struct err *e);
+		struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e);
 };
 /* ---- drill_sample.c ---- */
 enum ecode drill_sample_choose(struct drill *d, struct err *e) must_check;
 /* As struct restore_args and struct match_args want it; `drill` is a struct drill. */
 bool drill_sample_wants(void *drill, const char *path, size_t len);
+/* ---- drill_live.c ---- */
+enum drill_live {
+	DRILL_LIVE_NONE,    /* not a file */
+	DRILL_LIVE_CHANGED, /* gone, or another now; or not to be read by us */
+	DRILL_LIVE_SAME,
+	DRILL_LIVE_OTHER /* unchanged since, and its bytes are others */
+};
+/* Before the comparison: where the live files are. */
+enum ecode drill_live_begin(struct drill *d, struct err *e) must_check;
+/* As match_args.beside wants it, of any thread; `drill` is a struct drill, which is only read.  *found: enum drill_live */
+enum ecode drill_live_compare(void *drill, struct match_hand *h, const struct match_record *r,
+	unsigned *found, struct err *e) must_check;
 /* ---- drill_control.c ---- */
 /* A piece of a restored file, once more with one byte flipped.  *ran is false when there is no byte to flip. */
 enum ecode drill_control(struct drill *d, bool *ran, bool *caught, struct err *e) must_check;

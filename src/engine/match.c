@@ -1,7 +1,9 @@
 /*
  * The walk goes through the trees in the order of names.  Beside it runs one
  * listing for each directory on the way down; both ascend, so each name is
- * met once, and what the listing has between two names is extra.
+ * met once, and what the listing has between two names is extra.  What the walk
+ * meets becomes an item; with threads the items are compared ahead of being
+ * told (match_ahead.h), without them each one when it is told.
  */
 #include "engine/match.h"
 
@@ -11,6 +13,7 @@
 
 #include "base/path.h"
 #include "engine/inspect.h"
+#include "engine/match_ahead.h"
 #include "engine/match_internal.h"
 #include "os/io.h"
 #include "repo/reader.h"
@@ -54,13 +57,46 @@ match_level_text(enum match_level level)
 	return "?"; /* not reached: -Wswitch-enum proves the list above */
 }
 
+/* ---- open directories ---- */
+
+enum ecode
+match_dir_new(const struct os *os, struct match_dir **out, struct err *e)
+{
+	struct match_dir *d = malloc(sizeof(*d));
+
+	if (d == NULL)
+		return err_set(e, E_NOMEM, ENOMEM, "a directory");
+	*d = (struct match_dir){ .os = os, .refs = 1, .fd = -1 };
+	*out = d;
+	return E_OK;
+}
+
+struct match_dir *
+match_dir_get(struct match_dir *d)
+{
+	d->refs++;
+	return d;
+}
+
+void
+match_dir_put(struct match_dir **d)
+{
+	if (*d != NULL && --(*d)->refs == 0) {
+		io_close((*d)->os, &(*d)->fd);
+		free(*d);
+	}
+	*d = NULL;
+}
+
+/* ---- the beginning and the end ---- */
+
 static void
 level_drop(struct matching *m)
 {
 	struct level *l = m->top;
 
 	m->top = l->up;
-	io_close(m->s->os, &l->fd);
+	match_dir_put(&l->dir);
 	arena_done(&l->arena);
 	free(l);
 }
@@ -68,8 +104,10 @@ level_drop(struct matching *m)
 static void
 matching_done(struct matching *m)
 {
+	match_ahead_close(&m->ahead); /* first: its workers use all the rest */
 	while (m->top != NULL)
 		level_drop(m);
+	match_hand_done(&m->hand);
 	match_vault_close(&m->vault);
 	place_close(&m->place);
 	map_done(&m->names);
@@ -80,8 +118,20 @@ matching_done(struct matching *m)
 
 /* ---- telling ---- */
 
+static void
+count(struct matching *m, const struct node *node)
+{
+	if (node->type == NODE_DIR)
+		m->out->dirs++;
+	else if (node->type != NODE_FILE)
+		m->out->others++;
+	else
+		m->out->files++;
+	m->out->bytes += node->type == NODE_FILE ? node->size : 0;
+}
+
 static enum ecode
-tell(struct matching *m, const struct match_record *r, struct err *e)
+report(struct matching *m, const struct match_record *r, struct err *e)
 {
 	struct progress *p = m->s->listener->progress;
 
@@ -92,14 +142,39 @@ tell(struct matching *m, const struct match_record *r, struct err *e)
 	}
 	atomic_fetch_add_explicit(&p->done_items, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&p->done_bytes, r->expected_size, memory_order_relaxed);
-	return m->args->each == NULL ? E_OK : m->args->each(m->args->each_arg, r, e);
+	return m->args->each == NULL ? E_OK : m->args->each(m->args->arg, r, e);
+}
+
+enum ecode
+match_conclude(struct matching *m, struct match_item *item, struct err *e)
+{
+	enum ecode rc = item->links ? match_links(m, item, e) : E_OK;
+
+	if (item->counts)
+		count(m, item->r.node);
+	m->out->unproven += item->unproven;
+	return rc == E_OK ? report(m, &item->r, e) : rc;
+}
+
+/* All of a record goes through here, in order. */
+static enum ecode
+tell(struct matching *m, struct match_item *item, struct err *e)
+{
+	enum ecode rc = E_OK;
+
+	if (m->ahead != NULL)
+		return match_ahead_put(m->ahead, item, e);
+	if (item->due)
+		rc = match_entry(&m->hand, m->args, item, e);
+	return rc == E_OK ? match_conclude(m, item, e) : rc;
 }
 
 /* m->path becomes "/a/b/name". */
 static enum ecode
 tell_extra(struct matching *m, const struct level *l, const struct walk_entry *entry, struct err *e)
 {
-	struct match_record r = { .status = MATCH_EXTRA, .why = "it is not in the snapshot" };
+	struct match_item extra = { .r = { .status = MATCH_EXTRA,
+					    .why = "it is not in the snapshot" } };
 	enum ecode rc;
 
 	if (l->path_len == 0 && m->args->own != NULL && strcmp(entry->name, m->args->own) == 0)
@@ -110,9 +185,9 @@ tell_extra(struct matching *m, const struct level *l, const struct walk_entry *e
 		rc = buf_add(&m->path, entry->name, entry->name_len + (size_t)1, e);
 	if (rc != E_OK)
 		return rc;
-	r.path = (const char *)m->path.p;
-	r.actual_size = entry->have_meta && S_ISREG(entry->meta.mode) ? entry->meta.size : 0;
-	rc = tell(m, &r, e);
+	extra.r.path = (const char *)m->path.p;
+	extra.r.actual_size = entry->have_meta && S_ISREG(entry->meta.mode) ? entry->meta.size : 0;
+	rc = tell(m, &extra, e);
 	m->path.len = l->path_len;
 	return rc;
 }
@@ -120,18 +195,22 @@ tell_extra(struct matching *m, const struct level *l, const struct walk_entry *e
 /* ---- the listings ---- */
 
 static enum ecode
-hold_fd(struct matching *m, struct level *l, struct err *e)
+hold_dir(struct matching *m, struct level *l, struct err *e)
 {
 	enum ecode rc = E_OK;
 
-	if (m->place == NULL || !l->there || l->fd >= 0)
+	if (m->place == NULL || !l->there || l->dir != NULL)
 		return rc;
+	rc = match_dir_new(m->s->os, &l->dir, e);
 	m->path.len = l->path_len;
-	rc = buf_add_byte(&m->path, '\0', e);
 	if (rc == E_OK)
-		rc = place_open_dir(
-			m->place, l->path_len == 0 ? "" : (const char *)m->path.p + 1, &l->fd, e);
+		rc = buf_add_byte(&m->path, '\0', e);
+	if (rc == E_OK)
+		rc = place_open_dir(m->place, l->path_len == 0 ? "" : (const char *)m->path.p + 1,
+			&l->dir->fd, e);
 	m->path.len = l->path_len;
+	if (rc != E_OK)
+		match_dir_put(&l->dir);
 	return rc;
 }
 
@@ -142,15 +221,19 @@ go_below(struct matching *m, struct level *l, struct err *e)
 	struct level *up = l->up;
 	enum ecode rc;
 
-	if (up == NULL || up->fd < 0)
-		return hold_fd(m, l, e);
+	if (up == NULL || up->dir == NULL)
+		return hold_dir(m, l, e);
+	rc = match_dir_new(m->s->os, &l->dir, e);
 	m->path.len = l->path_len;
-	rc = buf_add_byte(&m->path, '\0', e);
 	if (rc == E_OK)
-		rc = place_open_below(
-			m->place, up->fd, (const char *)m->path.p + up->path_len + 1, &l->fd, e);
+		rc = buf_add_byte(&m->path, '\0', e);
+	if (rc == E_OK)
+		rc = place_open_below(m->place, up->dir->fd,
+			(const char *)m->path.p + up->path_len + 1, &l->dir->fd, e);
 	m->path.len = l->path_len;
-	io_close(m->s->os, &up->fd);
+	match_dir_put(&up->dir);
+	if (rc != E_OK)
+		match_dir_put(&l->dir);
 	return rc;
 }
 
@@ -159,7 +242,7 @@ static enum ecode
 list_level(struct matching *m, struct level *l, struct err *e)
 {
 	autoclean(io_fd_done) struct io_fd again = { .os = m->s->os, .fd = -1 };
-	enum ecode rc = walk_open_dir(m->s->os, l->fd, ".", false, &again.fd, e);
+	enum ecode rc = walk_open_dir(m->s->os, l->dir->fd, ".", false, &again.fd, e);
 
 	return rc == E_OK ? walk_dir(m->s->os, again.fd, "a directory", &l->arena, &l->list, e)
 			  : rc;
@@ -192,13 +275,12 @@ level_push(struct matching *m, bool there, bool unread, struct err *e)
 	*l = (struct level){ .up = m->top,
 		.arena = arena_limit(LEVEL_ARENA_BYTES),
 		.path_len = m->path.len,
-		.fd = -1,
 		.there = there,
 		.unread = unread };
 	m->top = l;
 	if (m->place == NULL || !there || unread) {
 		if (l->up != NULL)
-			io_close(m->s->os, &l->up->fd);
+			match_dir_put(&l->up->dir);
 		return E_OK;
 	}
 	rc = go_below(m, l, &why);
@@ -258,21 +340,24 @@ try_tree(struct matching *m, const struct id *tree, bool *whole, struct err *why
 	return rc;
 }
 
-static void
-count(struct matching *m, const struct node *node)
+/* There is something of its name.  A directory is compared at once: whether it is entered is told with it. */
+static enum ecode
+look_at(struct matching *m, struct match_item *item, const struct walk_entry *entry, struct err *e)
 {
-	if (node->type == NODE_DIR)
-		m->out->dirs++;
-	else if (node->type != NODE_FILE)
-		m->out->others++;
-	else
-		m->out->files++;
-	m->out->bytes += node->type == NODE_FILE ? node->size : 0;
+	if (!entry->have_meta) {
+		match_flaw(&item->r, MATCH_ERROR, strerrordesc_np(entry->sys));
+		return E_OK;
+	}
+	item->due = true;
+	item->dir = m->top->dir;
+	item->meta = entry->meta;
+	return item->r.node->type == NODE_DIR ? match_entry(&m->hand, m->args, item, e) : E_OK;
 }
 
 static enum ecode
-look(struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+look(struct matching *m, struct match_item *item, const struct walk_entry *entry, struct err *e)
 {
+	struct match_record *r = &item->r;
 	bool device = r->node->type == NODE_DEV || r->node->type == NODE_CHARDEV;
 	const char *why = node_flaw(r->node);
 
@@ -287,7 +372,7 @@ look(struct matching *m, struct match_record *r, const struct walk_entry *entry,
 		return E_OK;
 	}
 	if (entry != NULL)
-		return match_entry(m, r, entry, e);
+		return look_at(m, item, entry, e);
 	if (device && !m->args->privileged)
 		m->out->unproven++;
 	else if (m->args->wanted == NULL || r->node->type != NODE_DIR)
@@ -315,9 +400,10 @@ descend_into(struct matching *m, const struct inspect_item *item, struct match_r
 }
 
 static enum ecode
-enter(struct matching *m, const struct inspect_item *item, struct match_record *r,
+enter(struct matching *m, const struct inspect_item *item, struct match_item *told,
 	const struct walk_entry *entry, bool *descend, struct err *e)
 {
+	struct match_record *r = &told->r;
 	struct err why = { .code = E_OK };
 	bool whole = false;
 	enum ecode rc = E_OK;
@@ -331,7 +417,7 @@ enter(struct matching *m, const struct inspect_item *item, struct match_record *
 	*descend = whole;
 	if (rc == E_OK && whole)
 		rc = descend_into(m, item, r, entry, e);
-	return rc == E_OK ? tell(m, r, e) : rc;
+	return rc == E_OK ? tell(m, told, e) : rc;
 }
 
 static enum ecode
@@ -344,7 +430,7 @@ go_up(struct matching *m, size_t parent_len, struct err *e)
 		rc = level_pop(m, e);
 	if (rc != E_OK || m->top->unread)
 		return rc;
-	rc = hold_fd(m, m->top, &why);
+	rc = hold_dir(m, m->top, &why);
 	return judge_level(m->top, rc, &why, e);
 }
 
@@ -360,20 +446,21 @@ each_node(void *arg, const struct inspect_item *item, bool *descend, struct err 
 {
 	struct matching *m = arg;
 	const struct node *node = item->node;
-	struct match_record r = { .path = item->path,
-		.node = node,
-		.expected_size = node->type == NODE_FILE ? node->size : 0 };
+	struct match_item told = { .r = { .path = item->path,
+					   .node = node,
+					   .expected_size =
+						   node->type == NODE_FILE ? node->size : 0 } };
 	const struct walk_entry *entry = NULL;
 	size_t parent_len = strlen(item->path) - node->name.len - 1;
 	enum ecode rc;
 
 	if (!name_is_safe(node->name.p, node->name.len))
-		match_flaw(&r, MATCH_ERROR, "its name would leave its place");
+		match_flaw(&told.r, MATCH_ERROR, "its name would leave its place");
 	else if (!item->ascends)
-		match_flaw(&r, MATCH_ERROR, "its name does not come after the one before it");
-	if (r.why != NULL) {
+		match_flaw(&told.r, MATCH_ERROR, "its name does not come after the one before it");
+	if (told.r.why != NULL) {
 		*descend = false;
-		return tell(m, &r, e);
+		return tell(m, &told, e);
 	}
 	rc = go_up(m, parent_len, e);
 	if (rc != E_OK || !is_wanted(m, item))
@@ -383,20 +470,23 @@ each_node(void *arg, const struct inspect_item *item, bool *descend, struct err 
 		m->out->sockets += rc == E_OK;
 		return rc;
 	}
-	count(m, node);
-	rc = look(m, &r, entry, e);
+	told.counts = true;
+	rc = look(m, &told, entry, e);
 	if (rc != E_OK)
 		return rc;
-	return node->type == NODE_DIR ? enter(m, item, &r, entry, descend, e) : tell(m, &r, e);
+	return node->type == NODE_DIR ? enter(m, item, &told, entry, descend, e)
+				      : tell(m, &told, e);
 }
 
 /* What cannot be read of the trees themselves is a finding about the snapshot. */
 static enum ecode
 tell_broken(struct matching *m, const struct err *why, struct err *e)
 {
-	struct match_record r = { .path = "/", .status = MATCH_ERROR, .why = why->detail };
+	struct match_item broken = {
+		.r = { .path = "/", .status = MATCH_ERROR, .why = why->detail }
+	};
 
-	return tell(m, &r, e);
+	return tell(m, &broken, e);
 }
 
 static enum ecode
@@ -411,6 +501,8 @@ begin(struct matching *m, struct err *e)
 		rc = place_look(s->os, m->args->dir, &m->place, e);
 	else if (rc == E_OK)
 		rc = match_vault_open(s, m->args->level, &m->vault, e);
+	if (rc == E_OK && m->args->dir != NULL && s->threads > 0 && !flow_stopping(s->flow))
+		rc = match_ahead_open(m, &m->ahead, e);
 	return rc == E_OK ? level_push(m, true, false, e) : rc;
 }
 
@@ -434,6 +526,21 @@ walk(struct matching *m, struct err *e)
 	return rc;
 }
 
+/* What was met before a refusal is told before it, and a refusal in there came first.  Who stops is not made to wait. */
+static enum ecode
+tell_rest(struct matching *m, enum ecode rc, struct err *e)
+{
+	struct err why = { .code = E_OK };
+	enum ecode got;
+
+	if (m->ahead == NULL || rc == E_INTERRUPTED)
+		return rc;
+	got = match_ahead_drain(m->ahead, &why);
+	if (got != E_OK && e != NULL)
+		*e = why;
+	return got != E_OK ? got : rc;
+}
+
 enum ecode
 match_run(struct session *s, const struct match_args *args, struct match_counts *out, struct err *e)
 {
@@ -442,6 +549,7 @@ match_run(struct session *s, const struct match_args *args, struct match_counts 
 		.s = s,
 		.args = args,
 		.out = out,
+		.hand = match_hand_of(s, s->own),
 		.path = buf_limit(PATH_TEXT_MAX + NAME_BYTES_MAX + 2),
 		.scratch = buf_limit(BLOB_PLAIN_MAX_BYTES + SEAL_OVERHEAD),
 		.text = buf_limit(BLOB_PLAIN_MAX_BYTES),
@@ -453,5 +561,7 @@ match_run(struct session *s, const struct match_args *args, struct match_counts 
 	atomic_store(&p->done_items, 0);
 	atomic_store(&p->done_bytes, 0);
 	rc = begin(&m, e);
-	return rc == E_OK ? walk(&m, e) : rc;
+	if (rc == E_OK)
+		rc = walk(&m, e);
+	return tell_rest(&m, rc, e);
 }

@@ -10,6 +10,16 @@
 #include "engine/session.h"
 #include "repo/tree.h"
 
+/* What one thread compares with; never two threads at a time. */
+struct match_hand {
+	struct session *s;
+	struct blob_codec *codec;
+	struct buf plain;   /* a piece of a file */
+	struct arena arena; /* what the system says of one entry */
+};
+struct match_hand match_hand_of(struct session *s, struct blob_codec *codec);
+void match_hand_done(struct match_hand *h);
+
 /* DF-23's words for what became of one path. */
 enum match_status {
 	MATCH_OK,
@@ -39,6 +49,7 @@ struct match_record {     /* lives during the call only */
 	bool hashed; /* its content was compared by hash */
 	uint64_t expected_size, actual_size;
 	const char *why; /* NULL when all is well */
+	unsigned beside; /* what match_args.beside said; 0: it was not asked */
 };
 struct match_counts {
 	uint64_t status[MATCH_STATUSES];
@@ -56,23 +67,32 @@ struct match_args {
 	/* which of the paths that are no directories; NULL: all.  Directories then need not be there */
 	bool (*wanted)(void *arg, const char *path, size_t len);
 	void *wanted_arg;
-	/* the comparing function; NULL: match_content */
+	/* the comparing function; NULL: match_content.  Called by the session's workers, several at a time. */
 	enum ecode (*same)(
-		struct session *s, const struct node *node, int fd, bool *same, struct err *e);
+		struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e);
+	/*
+	 * More to be looked at where a path that is no directory is as recorded so far, before it is told (whether it is a
+	 * link of the right file is seen later).  Called by the session's workers, several at a time; `each` finds *found in
+	 * the record.  What it refuses ends the walk.  May be NULL.
+	 */
+	enum ecode (*beside)(void *arg, struct match_hand *h, const struct match_record *r,
+		unsigned *found, struct err *e);
+	/* in the calling thread, in order */
 	enum ecode (*each)(void *arg, const struct match_record *r, struct err *e);
-	void *each_arg;
+	void *arg; /* of both */
 };
 /*
  * Every path of the snapshot in its own order, what only the directory has among them.  What is damaged in the vault or
- * cannot be read in the directory is a record, not a refusal.
+ * cannot be read in the directory is a record, not a refusal.  With threads, what a directory holds is compared ahead of
+ * the telling (match_ahead.h); the records, their order and the first refusal are the same for every number of threads.
  * refuses: E_STORE_READ, E_NOMEM, E_INTERRUPTED, what `each` refuses; E_SRC_* when `dir` itself cannot be opened
  */
 enum ecode match_run(struct session *s, const struct match_args *args, struct match_counts *out,
 	struct err *e) must_check;
 
 /* Is the content of an open file that of the node?  Read from its begin; size and every piece's hash. */
-enum ecode match_content(
-	struct session *s, const struct node *node, int fd, bool *same, struct err *e) must_check;
+enum ecode match_content(struct match_hand *h, const struct node *node, int fd, bool *same,
+	struct err *e) must_check;
 /* The first thing of a node's metadata that the live entry has not, or NULL.  Neither type nor size nor content. */
 const char *match_metadata(const struct node *node, const struct os_meta *m, bool owners);
 

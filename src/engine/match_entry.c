@@ -6,6 +6,9 @@
 #include "os/io.h"
 #include "repo/reader.h"
 
+/* bytes; attributes of one entry, a target: XATTR_VALUE_MAX_BYTES each, of which a file has few */
+#define ENTRY_ARENA_BYTES ((size_t)1 << 35)
+
 const char *
 match_metadata(const struct node *node, const struct os_meta *m, bool owners)
 {
@@ -22,10 +25,27 @@ match_metadata(const struct node *node, const struct os_meta *m, bool owners)
 	return NULL;
 }
 
-enum ecode
-match_content(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+struct match_hand
+match_hand_of(struct session *s, struct blob_codec *codec)
 {
-	autoclean(buf_done) struct buf plain = buf_limit(BLOB_PLAIN_MAX_BYTES + 1);
+	return (struct match_hand){ .s = s,
+		.codec = codec,
+		.plain = buf_limit(BLOB_PLAIN_MAX_BYTES + 1),
+		.arena = arena_limit(ENTRY_ARENA_BYTES) };
+}
+
+void
+match_hand_done(struct match_hand *h)
+{
+	buf_done(&h->plain);
+	arena_done(&h->arena);
+}
+
+enum ecode
+match_content(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
+{
+	struct session *s = h->s;
+	struct buf *plain = &h->plain;
 	uint64_t at = 0;
 	enum ecode rc = E_OK;
 
@@ -39,14 +59,14 @@ match_content(struct session *s, const struct node *node, int fd, bool *same, st
 		if (!*same)
 			return E_OK;
 		rc = session_go_on(s, e);
-		buf_clear(&plain);
+		buf_clear(plain);
 		if (rc == E_OK)
-			rc = buf_reserve(&plain, (size_t)len + 1, e);
+			rc = buf_reserve(plain, (size_t)len + 1, e);
 		if (rc == E_OK)
-			rc = io_pread(s->os, fd, plain.p, len, at, &got, "a file", e);
+			rc = io_pread(s->os, fd, plain->p, len, at, &got, "a file", e);
 		if (rc != E_OK)
 			return rc;
-		blob_id(s->own, plain.p, got, &id);
+		blob_id(h->codec, plain->p, got, &id);
 		*same = got == len && id_cmp(&id, &node->content[k]) == 0;
 		at += len;
 	}
@@ -94,13 +114,22 @@ xattr_skipped(void *arg, const char *name, int sys)
 	match_flaw(r, MATCH_ERROR, "an attribute cannot be read");
 }
 
+/* An entry being looked at. */
+struct looking {
+	struct match_hand *h;
+	const struct match_args *args;
+	struct match_item *item;
+	const char *name; /* in its directory */
+};
+
 static enum ecode
-compare_xattrs(struct matching *m, struct match_record *r, const char *name, struct err *e)
+compare_xattrs(const struct looking *l, struct err *e)
 {
+	struct match_record *r = &l->item->r;
 	struct meta_xattrs there = { .n = 0 };
 	struct err why = { .code = E_OK };
-	enum ecode rc = meta_xattrs_read(
-		m->s->os, m->top->fd, name, &m->top->arena, &there, xattr_skipped, r, &why);
+	enum ecode rc = meta_xattrs_read(l->h->s->os, l->item->dir->fd, l->name, &l->h->arena,
+		&there, xattr_skipped, r, &why);
 
 	if (rc == E_NOMEM || rc == E_LIMIT)
 		return err_set(e, rc, why.sys, "%s", why.detail);
@@ -116,54 +145,57 @@ compare_xattrs(struct matching *m, struct match_record *r, const char *name, str
 	return E_OK;
 }
 
-/* Names of one inode in the snapshot must be names of one inode here. */
-static enum ecode
-compare_links(struct matching *m, struct match_record *r, const struct os_meta *meta, struct err *e)
+enum ecode
+match_links(struct matching *m, struct match_item *item, struct err *e)
 {
-	const struct node *n = r->node;
+	const struct node *n = item->r.node;
 	uint64_t *ino;
 	enum ecode rc;
 	bool found;
 
 	if (n->links < 2 || n->inode == 0 || n->type == NODE_DIR || n->type == NODE_FIFO)
 		return E_OK;
-	rc = map_put(&m->names, n->device_id, n->inode, meta->ino, &ino, &found, e);
-	if (rc == E_OK && found && *ino != meta->ino)
-		match_flaw(r, MATCH_METADATA,
+	rc = map_put(&m->names, n->device_id, n->inode, item->meta.ino, &ino, &found, e);
+	if (rc == E_OK && found && *ino != item->meta.ino)
+		match_flaw(&item->r, MATCH_METADATA,
 			"it is a file of its own, not another name of one before it");
 	return rc;
 }
 
 static enum ecode
-compare_rest(
-	struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+compare_rest(const struct looking *l, struct err *e)
 {
+	struct match_item *item = l->item;
+	struct match_record *r = &item->r;
 	const struct node *n = r->node;
-	const char *why = match_metadata(n, &entry->meta, m->args->privileged);
+	bool privileged = l->args->privileged;
+	const char *why = match_metadata(n, &item->meta, privileged);
 	enum ecode rc;
 
-	if (!m->args->privileged && (n->uid != entry->meta.uid || n->gid != entry->meta.gid))
-		m->out->unproven++;
-	if (m->args->wanted != NULL && n->type == NODE_DIR)
+	item->unproven = !privileged && (n->uid != item->meta.uid || n->gid != item->meta.gid);
+	if (l->args->wanted != NULL && n->type == NODE_DIR)
 		return E_OK; /* of a sample's directories only the way counts */
 	if (why != NULL)
 		match_flaw(r, MATCH_METADATA, why);
-	rc = r->why == NULL ? compare_xattrs(m, r, entry->name, e) : E_OK;
-	return rc == E_OK && r->why == NULL ? compare_links(m, r, &entry->meta, e) : rc;
+	rc = r->why == NULL ? compare_xattrs(l, e) : E_OK;
+	item->links = rc == E_OK && r->why == NULL;
+	return rc;
 }
 
 static enum ecode
-compare_bytes(struct matching *m, struct match_record *r, const char *name, struct err *e)
+compare_bytes(const struct looking *l, struct err *e)
 {
-	autoclean(io_fd_done) struct io_fd file = { .os = m->s->os, .fd = -1 };
+	const struct os *os = l->h->s->os;
+	autoclean(io_fd_done) struct io_fd file = { .os = os, .fd = -1 };
+	struct match_record *r = &l->item->r;
 	struct err why = { .code = E_OK };
 	bool same = false;
-	enum ecode rc = walk_open_file(m->s->os, m->top->fd, name, &file.fd, &why);
+	enum ecode rc = walk_open_file(os, l->item->dir->fd, l->name, &file.fd, &why);
 
-	if (rc == E_OK && m->args->same != NULL)
-		rc = m->args->same(m->s, r->node, file.fd, &same, &why);
+	if (rc == E_OK && l->args->same != NULL)
+		rc = l->args->same(l->h, r->node, file.fd, &same, &why);
 	else if (rc == E_OK)
-		rc = match_content(m->s, r->node, file.fd, &same, &why);
+		rc = match_content(l->h, r->node, file.fd, &same, &why);
 	if (match_is_fatal(rc)) {
 		*e = why;
 		return rc;
@@ -177,12 +209,14 @@ compare_bytes(struct matching *m, struct match_record *r, const char *name, stru
 }
 
 static enum ecode
-compare_target(struct matching *m, struct match_record *r, const char *name, struct err *e)
+compare_target(const struct looking *l, struct err *e)
 {
+	struct match_record *r = &l->item->r;
 	const struct slice *want = &r->node->linktarget;
 	struct slice target = { .p = NULL };
 	struct err why = { .code = E_OK };
-	enum ecode rc = walk_readlink(m->s->os, m->top->fd, name, &m->top->arena, &target, &why);
+	enum ecode rc =
+		walk_readlink(l->h->s->os, l->item->dir->fd, l->name, &l->h->arena, &target, &why);
 
 	if (match_is_fatal(rc)) {
 		*e = why;
@@ -195,30 +229,51 @@ compare_target(struct matching *m, struct match_record *r, const char *name, str
 	return E_OK;
 }
 
-enum ecode
-match_entry(
-	struct matching *m, struct match_record *r, const struct walk_entry *entry, struct err *e)
+static enum ecode
+look_beside(const struct looking *l, struct err *e)
 {
-	enum match_level level = m->args->level;
+	struct match_record *r = &l->item->r;
+
+	if (l->args->beside == NULL || r->node->type == NODE_DIR || r->status != MATCH_OK)
+		return E_OK;
+	return l->args->beside(l->args->arg, l->h, r, &r->beside, e);
+}
+
+static enum ecode
+compare(const struct looking *l, struct err *e)
+{
+	struct match_record *r = &l->item->r;
+	enum match_level level = l->args->level;
 	enum node_type type = r->node->type;
 	enum ecode rc = E_OK;
 
-	if (!entry->have_meta) {
-		match_flaw(r, MATCH_ERROR, strerrordesc_np(entry->sys));
-		return E_OK;
-	}
-	if (!node_type_fits(type, entry->meta.mode)) {
+	if (!node_type_fits(type, l->item->meta.mode)) {
 		match_flaw(r, MATCH_MISSING, "something of another type has its name");
 		return E_OK;
 	}
-	r->actual_size = type == NODE_FILE ? entry->meta.size : 0;
+	r->actual_size = type == NODE_FILE ? l->item->meta.size : 0;
 	if (level == MATCH_EXISTENCE)
 		return E_OK;
 	if (r->actual_size != r->expected_size)
 		match_flaw(r, MATCH_SIZE, "its size is not that of the snapshot");
 	else if (type == NODE_FILE && level == MATCH_HASHES)
-		rc = compare_bytes(m, r, entry->name, e);
+		rc = compare_bytes(l, e);
 	else if (type == NODE_SYMLINK)
-		rc = compare_target(m, r, entry->name, e);
-	return rc == E_OK && r->why == NULL ? compare_rest(m, r, entry, e) : rc;
+		rc = compare_target(l, e);
+	return rc == E_OK && r->why == NULL ? compare_rest(l, e) : rc;
+}
+
+enum ecode
+match_entry(
+	struct match_hand *h, const struct match_args *args, struct match_item *item, struct err *e)
+{
+	const struct looking l = {
+		.h = h, .args = args, .item = item, .name = strrchr(item->r.path, '/') + 1
+	};
+	enum ecode rc;
+
+	item->due = false;
+	arena_reset(&h->arena);
+	rc = compare(&l, e);
+	return rc == E_OK ? look_beside(&l, e) : rc;
 }

@@ -117,7 +117,7 @@ verify_run(
 		.privileged = true, /* nothing is made here: an owner is as recorded or it is not */
 		.own = ARTIFACTS_DIR,
 		.each = on_record,
-		.each_arg = &v,
+		.arg = &v,
 	};
 	enum ecode rc;
 

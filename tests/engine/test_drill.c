@@ -121,17 +121,17 @@ test_e13_a_good_snapshot_passes_with_and_without_threads(void **unused)
 }
 
 static enum ecode
-always_equal(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+always_equal(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
 {
-	(void)s, (void)node, (void)fd, (void)e;
+	(void)h, (void)node, (void)fd, (void)e;
 	*same = true;
 	return E_OK;
 }
 
 static enum ecode
-never_equal(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+never_equal(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
 {
-	(void)s, (void)node, (void)fd, (void)e;
+	(void)h, (void)node, (void)fd, (void)e;
 	*same = false;
 	return E_OK;
 }
@@ -218,17 +218,17 @@ look_at(const struct node *node, int fd)
 }
 
 static enum ecode
-watched(struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+watched(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
 {
 	look_at(node, fd);
-	return match_content(s, node, fd, same, e);
+	return match_content(h, node, fd, same, e);
 }
 
 static enum ecode
 watched_and_always_equal(
-	struct session *s, const struct node *node, int fd, bool *same, struct err *e)
+	struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
 {
-	(void)s, (void)e;
+	(void)h, (void)e;
 	look_at(node, fd);
 	*same = true;
 	return E_OK;
