@@ -55,7 +55,7 @@ struct match_ahead {
 	bool over;          /* nothing more is begun; under the lock */
 	size_t head;        /* from here on all is the walking thread's */
 	size_t dirs, copied;
-	bool refused; /* nothing more is told */
+	bool ended;   /* nothing more is told */
 	size_t count; /* batches */
 	struct batch *batch;
 	struct match_hand *hand; /* one for each worker */
@@ -202,7 +202,7 @@ end_work(struct match_ahead *a, struct err *e)
 	lock(a);
 	a->over = true;
 	unlock(a);
-	a->refused = true;
+	a->ended = true;
 	return flow_finish(a->m->s->flow, e);
 }
 
@@ -216,7 +216,7 @@ match_ahead_close(struct match_ahead **ap)
 		return;
 	*ap = NULL;
 	if (end_work(a, &ignored) != E_OK)
-		a->refused = true; /* it was told when it mattered */
+		a->ended = true; /* it was told when it mattered */
 	for (size_t i = 0; a->batch != NULL && i < a->count; i++) {
 		empty(&a->batch[i]);
 		arena_done(&a->batch[i].arena);
@@ -333,7 +333,7 @@ hand_over(struct match_ahead *a, struct err *e)
 		rc = tell_head(a, e);
 	if (rc == E_OK && flow_stopping(a->m->s->flow))
 		return end_work(a, e);
-	a->refused |= rc != E_OK;
+	a->ended |= rc != E_OK;
 	return rc;
 }
 
@@ -462,14 +462,14 @@ match_ahead_drain(struct match_ahead *a, struct err *e)
 {
 	enum ecode rc = E_OK;
 
-	if (a->refused)
+	if (a->ended)
 		return E_OK;
 	if (at(a, a->fill)->records > 0)
 		rc = hand_over(a, e);
 	while (rc == E_OK && a->head != a->fill)
 		rc = tell_head(a, e);
-	if (rc == E_OK && flow_stopping(a->m->s->flow))
+	if (rc == E_OK) /* a call that no worker has heard yet may still hear that it is to stop */
 		rc = end_work(a, e);
-	a->refused |= rc != E_OK;
+	a->ended = true;
 	return rc;
 }

@@ -268,7 +268,7 @@ end(const char *what, unsigned long at_least)
 /* ---- the kernel ---- */
 
 static void
-every_call(enum what what, struct fault_plan plan)
+every_call(enum what what, struct fault_plan plan, unsigned threads)
 {
 	uint64_t before = census(what);
 	struct seen seen;
@@ -276,7 +276,7 @@ every_call(enum what what, struct fault_plan plan)
 
 	for (plan.nth = 1; fired && plan.nth < CALLS_MAX; plan.nth += fault_stride()) {
 		remove_tree(reports);
-		run(what, &plan, NULL, 0, &seen);
+		run(what, &plan, NULL, threads, &seen);
 		if (plan.mode != FAULT_REFUSE)
 			expect_rc(&f, seen.rc, E_OK);
 		fired = judge(what, &seen, true);
@@ -291,11 +291,11 @@ every_error(enum what what)
 	static const int errors[] = { EIO, EACCES, ENOMEM, EMFILE, ENOSPC };
 
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		every_call(what, (struct fault_plan){ .error = errors[i] });
-	every_call(what, (struct fault_plan){ .error = EIO, .forever = true });
-	every_call(what, (struct fault_plan){ .error = EINTR });
-	every_call(what, (struct fault_plan){ .mode = FAULT_SHORT_ONE });
-	every_call(what, (struct fault_plan){ .mode = FAULT_SHORT_HALF, .forever = true });
+		every_call(what, (struct fault_plan){ .error = errors[i] }, 0);
+	every_call(what, (struct fault_plan){ .error = EIO, .forever = true }, 0);
+	every_call(what, (struct fault_plan){ .error = EINTR }, 0);
+	every_call(what, (struct fault_plan){ .mode = FAULT_SHORT_ONE }, 0);
+	every_call(what, (struct fault_plan){ .mode = FAULT_SHORT_HALF, .forever = true }, 0);
 }
 
 static void
@@ -318,8 +318,26 @@ test_every_kernel_call_of_a_drill(void **unused)
 	(void)unused;
 	begin();
 	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		every_call(DRILL, (struct fault_plan){ .error = errors[i] });
+		every_call(DRILL, (struct fault_plan){ .error = errors[i] }, 0);
 	end("a drill", 300);
+}
+
+/* Without threads the n-th call is always the same one; with them it is one of the same calls, made by anybody. */
+static void
+test_every_kernel_call_of_workers(void **unused)
+{
+	static const int errors[] = { EIO, ENOMEM, EMFILE };
+
+	(void)unused;
+	begin();
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		every_call(VERIFY_AGAINST, (struct fault_plan){ .error = errors[i] }, 2);
+	every_call(VERIFY_AGAINST, (struct fault_plan){ .error = EIO, .forever = true }, 2);
+	every_call(VERIFY_AGAINST, (struct fault_plan){ .mode = FAULT_SHORT_ONE }, 2);
+	end("against a directory, two threads", 100);
+	begin();
+	every_call(DRILL, (struct fault_plan){ .error = EIO }, 2);
+	end("a drill, two threads", 100);
 }
 
 /* ---- the store ---- */
@@ -398,6 +416,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_every_kernel_call_of_a_verification, each),
 		cmocka_unit_test_setup(test_every_kernel_call_of_a_drill, each),
+		cmocka_unit_test_setup(test_every_kernel_call_of_workers, each),
 		cmocka_unit_test_setup(test_every_store_call_of_a_verification, each),
 		cmocka_unit_test_setup(test_every_store_call_of_a_drill, each),
 	};
