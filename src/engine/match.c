@@ -163,10 +163,13 @@ tell(struct matching *m, struct match_item *item, struct err *e)
 	enum ecode rc = E_OK;
 
 	if (m->ahead != NULL)
-		return match_ahead_put(m->ahead, item, e);
-	if (item->due)
+		rc = match_ahead_put(m->ahead, item, e);
+	else if (item->due)
 		rc = match_entry(&m->hand, m->args, item, e);
-	return rc == E_OK ? match_conclude(m, item, e) : rc;
+	if (rc == E_OK && m->ahead == NULL)
+		rc = match_conclude(m, item, e);
+	m->refused |= rc != E_OK;
+	return rc;
 }
 
 /* m->path becomes "/a/b/name". */
@@ -517,7 +520,7 @@ walk(struct matching *m, struct err *e)
 		return tell_broken(m, &why, e);
 	if (rc == E_OK)
 		rc = inspect_walk(m->s, m->args->tree, each_node, m, &why);
-	if (rc != E_OK && err_row(rc)->caller == CALLER_CORRUPT)
+	if (rc != E_OK && !m->refused && err_row(rc)->caller == CALLER_CORRUPT)
 		return tell_broken(m, &why, e);
 	if (rc != E_OK && rc == why.code && e != NULL)
 		*e = why;

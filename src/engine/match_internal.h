@@ -50,6 +50,7 @@ struct matching {
 	struct match_vault *vault; /* NULL: a directory */
 	struct match_ahead *ahead; /* NULL: each entry is compared when it is told */
 	struct match_hand hand;    /* the walking thread's */
+	bool refused;              /* by whoever compares or is told: nothing more is told */
 	struct level *top;
 	struct map names; /* (device, inode) of the snapshot → inode of the directory */
 	struct buf path;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "engine/drill.h"
 #include "engine/verify.h"
 #include "support/fault_os.h"
@@ -543,6 +544,37 @@ save_with_summary(struct fix *f)
 	session_abandon(&s);
 }
 
+/* A hostile source of such a length has no live files, and is no word about the snapshot. */
+static void
+test_a_source_that_no_call_can_name(void **unused)
+{
+	static uint8_t long_path[3 * PATH_TEXT_MAX];
+	const struct slice path = { long_path, sizeof(long_path) };
+	autoclean(arena_done) struct arena a = arena_limit(1U << 24);
+	autoclean(buf_done) struct buf text = buf_limit(1U << 24);
+	struct fix *f = *unused;
+	struct snapshot_list list;
+	struct snapshot snap;
+	struct session s;
+	struct id id;
+
+	for (size_t i = 0; i < sizeof(long_path); i++)
+		long_path[i] = i % 200 == 0 ? '/' : 'p';
+	open_session(&s, os_posix(), f->vault, f->password, 0, SESSION_NO_LOCK, &f->h);
+	assert_int_equal(snapshot_list_load(s.vault, s.own, &a, &list, &f->e), E_OK);
+	snap = list.v[list.n - 1];
+	snap.time.s++;
+	snap.paths = &path;
+	snap.path_count = 1;
+	expect_rc(f, snapshot_write(&snap, &text, &f->e), E_OK);
+	expect_rc(f, vault_save(s.vault, s.own, O_SNAPSHOT, text.p, text.len, &id, &f->e), E_OK);
+	session_abandon(&s);
+	for (unsigned threads = 0; threads <= 2; threads += 2) {
+		expect_pass(f, threads);
+		assert_int_equal(result.live_changed, 5);
+	}
+}
+
 /* DF-24: of how many is known from what the snapshot says; one that says nothing is counted only. */
 static void
 test_verify_knows_of_how_many(void **unused)
@@ -577,6 +609,7 @@ main(void)
 		cmocka_unit_test(test_a_proof_grows_old),
 		T(test_every_kernel_call_of_a_drill_may_be_refused),
 		T(test_verify_tells_the_vault_from_the_directory),
+		T(test_a_source_that_no_call_can_name),
 		T(test_verify_knows_of_how_many),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

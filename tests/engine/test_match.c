@@ -234,6 +234,7 @@ harm(void)
 struct told {
 	struct buf text;
 	size_t records, refuse_at; /* 0: never */
+	enum ecode code;           /* to refuse with */
 	struct fault_os *faults;
 	long most_fds;
 };
@@ -284,7 +285,7 @@ on_record(void *arg, const struct match_record *r, struct err *e)
 	struct told *t = arg;
 
 	if (++t->records == t->refuse_at)
-		return err_set(e, E_REPORT_WRITE, ENOSPC, "record %zu", t->records);
+		return err_set(e, t->code, ENOSPC, "record %zu", t->records);
 	note_descriptors(t);
 	return put_record(&t->text, r, e);
 }
@@ -537,19 +538,21 @@ test_the_first_refusal_in_order_is_told(void **unused)
 	}
 }
 
+/* Also with a code that would be a finding if the trees were read with it. */
 static void
 test_nothing_is_told_after_the_teller_refused(void **unused)
 {
 	(void)unused;
 	for (size_t nth = 1; nth <= expected_records; nth += 47) {
 		for (size_t i = 0; i < ALL_THREADS; i++) {
-			struct told t = { .refuse_at = nth };
+			struct told t = { .refuse_at = nth,
+				.code = nth % 2 == 0 ? E_REPORT_WRITE : E_TREE_FORMAT };
 			struct match_counts counts;
 
 			expect_rc(&f,
 				walk(&(struct match_args){ .level = MATCH_HASHES }, all_threads[i],
 					-1, &t, &counts),
-				E_REPORT_WRITE);
+				t.code);
 			assert_int_equal(t.records, nth);
 			assert_true(is_begin_of(&t.text, &expected));
 			buf_done(&t.text);
