@@ -18,11 +18,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/undo.h"
+#include "engine/undo_previous.h"
 #include "support/jail.h"
 #include "support/tmpdir.h"
 
 #define FLIPS_EACH 30000U /* of each verb; four verbs */
+#define FLIPS_SETS 10000U /* of the undo of a set: each round is a restore, too, without a race */
+#define FLIPS_TREE 4000U  /* of the undo of a swap, which is a few calls */
 #define FLIPS_ALL  100000U
+#define RUN        "20261121T000000Z-"
+#define RUN_DONE   RUN "ffffffff" /* the restore that is undone: its previous tree has this name */
 /* Restores of one verb at most; measured are 100 to 400 for that many flips. */
 #define ROUNDS_MAX 20000U
 #define NAIVE_MAX  200000U
@@ -75,6 +81,8 @@ static const struct spot spots[] = {
 	{ "out/dest", "pipe", "tree/pipe" },
 	{ "out/dest", "keep", "tree/a" },
 	{ "out", "dest", "tree" },
+	{ "out/dest", ".holdfast_undo_%s", "tree/a" },
+	{ "out", ".holdfast_restore_previous_dest_%s", "tree" },
 };
 #define SPOTS (sizeof(spots) / sizeof(spots[0]))
 
@@ -379,12 +387,18 @@ struct verb {
 	const char *name;
 	enum restore_kind kind;
 	enum restore_tree tree;
+	unsigned long flips;
+	enum ecode (*undo)(const char *run); /* raced against instead, once the restore is done */
 };
+static enum ecode undo_set(const char *run);
+static enum ecode undo_tree(const char *run);
 static const struct verb verbs[] = {
-	{ "restore", RESTORE_EMPTY, TREE_EXACT },
-	{ "swap", RESTORE_SWAP, TREE_EXACT },
-	{ "merge", RESTORE_SWAP, TREE_MERGE },
-	{ "in-place", RESTORE_IN_PLACE, TREE_EXACT },
+	{ "restore", RESTORE_EMPTY, TREE_EXACT, FLIPS_EACH, NULL },
+	{ "swap", RESTORE_SWAP, TREE_EXACT, FLIPS_EACH, NULL },
+	{ "merge", RESTORE_SWAP, TREE_MERGE, FLIPS_EACH, NULL },
+	{ "in-place", RESTORE_IN_PLACE, TREE_EXACT, FLIPS_EACH, NULL },
+	{ "undo of a set", RESTORE_IN_PLACE, TREE_EXACT, FLIPS_SETS, undo_set },
+	{ "undo of a swap", RESTORE_SWAP, TREE_EXACT, FLIPS_TREE, undo_tree },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -434,6 +448,31 @@ fresh_place(const struct verb *v)
 		make_live(f.dest);
 }
 
+/* The only set there is. */
+static enum ecode
+undo_set(const char *run)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1U << 26);
+	struct undo_args args = { .base = sets, .run_id = run };
+	struct safety_sets found;
+	struct undo_result out;
+
+	assert_int_equal(safety_list(os_posix(), sets, &a, &found, &f.e), E_OK);
+	assert_int_equal(found.n, 1);
+	args.set = found.v[0].name;
+	return undo_run(f.os, &args, &a, &out, &f.e);
+}
+
+static enum ecode
+undo_tree(const char *run)
+{
+	autoclean(arena_done) struct arena a = arena_limit(1U << 26);
+	struct undo_previous_args args = { .dest = f.dest, .run_id = run, .state_dir = state_dir };
+	struct undo_previous_result out;
+
+	return undo_previous_run(os_posix(), &args, &a, &out, &f.e);
+}
+
 static bool
 one_restore(const struct verb *v, unsigned round)
 {
@@ -441,12 +480,15 @@ one_restore(const struct verb *v, unsigned round)
 	char run[32];
 	enum ecode rc;
 
-	(void)snprintf(run, sizeof(run), "%s-%u", v->name, round);
+	(void)snprintf(run, sizeof(run), RUN "%08x", round);
 	fresh_place(v);
-	set_verb(v, run);
+	set_verb(v, v->undo != NULL ? RUN_DONE : run);
 	heard_init(&f.h);
-	race_go(&race, run, pauses[round % 4]);
-	rc = fix_restore(&f);
+	if (v->undo != NULL)
+		expect_rc(&f, fix_restore(&f), E_OK);
+	memset(&f.e, 0, sizeof(f.e));
+	race_go(&race, round % 8 >= 4 && v->undo != NULL ? RUN_DONE : run, pauses[round % 4]);
+	rc = v->undo != NULL ? v->undo(run) : fix_restore(&f);
 	race_halt(&race);
 	if (rc != E_OK && err_row(rc)->class == CLASS_INTERNAL)
 		expect_rc(&f, rc, E_OK);
@@ -461,7 +503,7 @@ race_verb(size_t i)
 	unsigned long from = race.shared->flips, done = 0, rounds = 0;
 	char *before = census(), *after;
 
-	while (race.shared->flips - from < FLIPS_EACH || (done == 0 && rounds < ROUNDS_MAX)) {
+	while (race.shared->flips - from < verbs[i].flips || (done == 0 && rounds < ROUNDS_MAX)) {
 		assert_in_range(rounds, 0, ROUNDS_MAX);
 		done += one_restore(&verbs[i], (unsigned)rounds++);
 		after = census();
@@ -503,6 +545,20 @@ test_in_place(void **state)
 {
 	(void)state;
 	race_verb(3);
+}
+
+static void
+test_undo_of_a_set(void **state)
+{
+	(void)state;
+	race_verb(4);
+}
+
+static void
+test_undo_of_a_swap(void **state)
+{
+	(void)state;
+	race_verb(5);
 }
 
 static void
@@ -553,6 +609,35 @@ test_a_pipe_becomes_a_link_before_it_is_described(void **state)
 	assert_int_equal(swapped, 1);
 	after = census();
 	assert_true(jail_same(before, after, "a pipe becomes a link"));
+	free(before);
+	free(after);
+}
+
+static void
+test_a_pipe_becomes_a_link_before_an_undo_describes_it(void **state)
+{
+	char path[700], *before, *after;
+	struct os os = *os_posix();
+	enum ecode rc;
+
+	(void)state;
+	os.mknod = mknod_and_swap;
+	fresh_place(&verbs[4]);
+	(void)snprintf(path, sizeof(path), "%s/c/big", f.dest);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkfifo(path, 0666), 0);
+	set_verb(&verbs[4], RUN_DONE);
+	heard_init(&f.h);
+	expect_rc(&f, fix_restore(&f), E_OK);
+	before = census();
+	swapped = 0;
+	f.os = &os;
+	rc = undo_set(RUN "00000001");
+	f.os = os_posix();
+	after = census();
+	assert_int_equal(swapped, 1);
+	assert_true(rc == E_OK || err_row(rc)->class != CLASS_INTERNAL);
+	assert_true(jail_same(before, after, "an undo's pipe becomes a link"));
 	free(before);
 	free(after);
 }
@@ -658,8 +743,11 @@ main(void)
 		cmocka_unit_test(test_swap),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_in_place),
+		cmocka_unit_test(test_undo_of_a_set),
+		cmocka_unit_test(test_undo_of_a_swap),
 		cmocka_unit_test(test_flips_were_enough),
 		cmocka_unit_test(test_a_pipe_becomes_a_link_before_it_is_described),
+		cmocka_unit_test(test_a_pipe_becomes_a_link_before_an_undo_describes_it),
 		cmocka_unit_test(test_one_who_goes_by_paths_loses),
 	};
 
