@@ -380,9 +380,18 @@ more_room(struct buf *out, struct err *e)
 {
 	size_t more = out->len < TEXT_FIRST_BYTES ? TEXT_FIRST_BYTES : out->len;
 
-	if (out->limit > out->len && more > out->limit - out->len)
+	if (out->len >= out->limit)
+		return err_set(e, E_LIMIT, 0, "a record of more than %zu bytes", out->limit);
+	if (more > out->limit - out->len)
 		more = out->limit - out->len;
 	return buf_reserve(out, more, e);
+}
+
+/* Where its room ends: memory of an earlier, larger text is no leave to pass the ceiling. */
+static size_t
+room_end(const struct buf *out)
+{
+	return out->cap < out->limit ? out->cap : out->limit;
 }
 
 /* Append a content of unknown length; out->limit bounds it. */
@@ -399,15 +408,15 @@ decompress_stream(struct blob_codec *c, struct slice frame, struct buf *out, str
 	(void)ZSTD_DCtx_reset(c->decoder, ZSTD_reset_session_only); /* cannot fail for a session */
 	if (stated > 0 && stated <= TEXT_BELIEVED_BYTES)
 		rc = buf_reserve(out, (size_t)stated, e);
-	while (rc == E_OK && (in.pos < in.size || (left != 0 && out->len == out->cap))) {
+	while (rc == E_OK && (in.pos < in.size || (left != 0 && out->len == room_end(out)))) {
 		size_t at = in.pos, before = out->len;
 		ZSTD_outBuffer to;
 
-		if (out->len == out->cap)
+		if (out->len == room_end(out))
 			rc = more_room(out, e);
 		if (rc != E_OK)
 			return rc;
-		to = (ZSTD_outBuffer){ out->p, out->cap, out->len };
+		to = (ZSTD_outBuffer){ out->p, room_end(out), out->len };
 		left = ZSTD_decompressStream(c->decoder, &to, &in);
 		if (ZSTD_isError(left))
 			return zstd_refusal(left, frame.len, e);

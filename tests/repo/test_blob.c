@@ -501,6 +501,83 @@ the_window_is_bounded(void **state)
 	assert_int_equal(open_body(f, f->v2, body, sizeof(body), &got), E_BLOB_ZSTD);
 }
 
+/* libzstd's decoders for what zstd 0.5 to 0.7 wrote are not reached: restic reads no such frames, and they are old. */
+static void
+frames_of_old_versions_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	autoclean(buf_done) struct buf got = buf_limit(LARGE_BYTES);
+	/* zstd 0.7: magic, one byte of content, a block that is repeated, the end */
+	uint8_t frame[] = { 0x27, 0xb5, 0x2f, 0xfd, 0x20, 0x01, 0x40, 0x00, 0x01, 'u', 0xc0, 0, 0 };
+	uint8_t body[] = { 2, 0x27, 0xb5, 0x2f, 0xfd, 0x00, 0, 0x11, 0x00, 0x00, '{', '}' };
+	struct slice want = { (const uint8_t *)"u", 1 };
+
+	for (uint8_t magic = 0x22; magic < 0x28; magic++) {
+		frame[0] = magic;
+		body[1] = magic;
+		assert_int_equal(open_frame(f, (struct slice){ frame, sizeof(frame) }, want, &got),
+			E_BLOB_ZSTD);
+		assert_int_equal(open_body(f, f->v2, body, sizeof(body), &got), E_BLOB_ZSTD);
+	}
+}
+
+/* A block of four bytes gives at most 128 KiB: what claims more is refused before memory is taken for it. */
+static void
+a_length_that_no_frame_can_hold_is_refused_at_once(void **state)
+{
+	struct fixture *f = *state;
+	autoclean(buf_done) struct buf sealed = buf_limit(LARGE_BYTES);
+	autoclean(buf_done) struct buf got = buf_limit(BLOB_PLAIN_MAX_BYTES);
+	uint8_t *zeros = calloc(1, CHUNK_MAX_BYTES);
+	struct id id;
+	uint32_t ulen;
+
+	assert_non_null(zeros);
+	blob_id(f->v2, zeros, CHUNK_MAX_BYTES, &id); /* the most that an honest one grows */
+	assert_int_equal(
+		blob_shut(f->v2, BLOB_DATA, &id, zeros, CHUNK_MAX_BYTES, &sealed, &ulen, NULL),
+		E_OK);
+	assert_int_equal(blob_open(f->v2, &id, sealed.p, sealed.len, ulen, &got, NULL), E_OK);
+	assert_int_equal(got.len, CHUNK_MAX_BYTES);
+	free(zeros);
+	buf_done(&got);
+	assert_int_equal(
+		blob_open(f->v2, &id, sealed.p, sealed.len, BLOB_PLAIN_MAX_BYTES, &got, NULL),
+		E_BLOB_LENGTH);
+	assert_int_equal(got.cap, 0);
+}
+
+#define SWOLLEN_BYTES ((size_t)65 << 20)
+
+/* Real ids do not shrink: a large record is a large object.  One that grew 64-fold beyond 64 MiB is none. */
+static void
+records_may_be_large_but_not_swell(void **state)
+{
+	struct fixture *f = *state;
+	autoclean(buf_done) struct buf sealed = buf_limit(2 * SWOLLEN_BYTES);
+	autoclean(buf_done) struct buf got = buf_limit(UNPACKED_MAX_BYTES);
+	uint8_t *text = make(f, CONTENT_RANDOM, SWOLLEN_BYTES), body[100000];
+	struct id name;
+	size_t n;
+
+	text[0] = '{';
+	assert_int_equal(unpacked_shut(f->v2, text, SWOLLEN_BYTES, &sealed, &name, NULL), E_OK);
+	assert_int_equal(unpacked_open(f->v2, &name, sealed.p, sealed.len, &got, NULL), E_OK);
+	assert_int_equal(got.len, SWOLLEN_BYTES);
+	assert_int_equal(got.limit, UNPACKED_MAX_BYTES);
+	memset(text, ' ', SWOLLEN_BYTES);
+	body[0] = 2;
+	for (unsigned sized = 0; sized < 2; sized++) {
+		n = add_frame(body + 1, sizeof(body) - 1, text, SWOLLEN_BYTES, false, sized != 0);
+		assert_int_equal(open_body(f, f->v2, body, n + 1, &got), E_LIMIT);
+		assert_int_equal(got.limit, UNPACKED_MAX_BYTES);
+		n = add_frame(body + 1, sizeof(body) - 1, text, SWOLLEN_BYTES - (2 << 20), false,
+			sized != 0);
+		assert_int_equal(open_body(f, f->v2, body, n + 1, &got), E_OK);
+	}
+	free(text);
+}
+
 static void
 config_records_are_never_compressed(void **state)
 {
@@ -565,6 +642,9 @@ main(void)
 		RUN(plain_records_are_read_and_unknown_ones_refused),
 		RUN(frames_of_unknown_length_are_bounded),
 		RUN(the_window_is_bounded),
+		RUN(frames_of_old_versions_are_refused),
+		RUN(a_length_that_no_frame_can_hold_is_refused_at_once),
+		RUN(records_may_be_large_but_not_swell),
 		RUN(config_records_are_never_compressed),
 		RUN(a_codec_is_reusable_in_any_order),
 	};
