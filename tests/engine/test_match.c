@@ -18,8 +18,10 @@
 #define EMPTY       20
 #define LINKS       12
 #define TEXT_MAX    (4U << 20)
+#define DIRS_MAX    64 /* of these, in the window: match_ahead.c */
+#define HOLD_S      1
 /* What a walk may hold beside the window: levels, root, listing, one file for each thread. */
-#define FDS_MAX     (64 + 8 + 16)
+#define FDS_MAX     (DIRS_MAX + 8 + 16)
 
 static const unsigned all_threads[] = { 0, 1, 2, 4, 8 };
 #define ALL_THREADS (sizeof(all_threads) / sizeof(all_threads[0]))
@@ -340,14 +342,30 @@ is_begin_of(const struct buf *part, const struct buf *whole)
 	       (part->len == 0 || memcmp(part->p, whole->p, part->len) == 0);
 }
 
+/* What threads that compare tell each other. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t seen;
+	pthread_t teller;
+	unsigned others, own;
+	unsigned
+		ahead; /* files in directories of their own, compared while the first of them was held up */
+	bool holding;
+} who;
+
 static int
 setup(void **unused)
 {
+	pthread_condattr_t clock;
 	struct told t = { .refuse_at = 0 };
 	struct session s;
 	struct maker m;
 
 	(void)unused;
+	(void)pthread_mutex_init(&who.lock, NULL);
+	(void)pthread_condattr_init(&clock);
+	(void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&who.seen, &clock);
 	if (access("/dev/shm", W_OK) == 0)
 		(void)setenv("TMPDIR", "/dev/shm", 0);
 	fix_begin(&f);
@@ -447,13 +465,6 @@ test_the_records_are_the_same_for_any_number_of_threads(void **unused)
 
 /* ---- who compares ---- */
 
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t seen;
-	pthread_t teller;
-	unsigned others, own;
-} who;
-
 /* The telling thread waits in its first comparison until another thread has made one. */
 static enum ecode
 same_by_whom(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
@@ -477,8 +488,6 @@ test_other_threads_compare(void **unused)
 	struct match_counts counts;
 
 	(void)unused;
-	(void)pthread_mutex_init(&who.lock, NULL);
-	(void)pthread_cond_init(&who.seen, NULL);
 	who.teller = pthread_self();
 	for (size_t i = 1; i < ALL_THREADS; i++) {
 		struct told t = { .refuse_at = 0 };
@@ -609,6 +618,47 @@ test_open_descriptors_are_bounded(void **unused)
 	}
 }
 
+/* While one comparison is held up, the walk goes on as far as it may: that it goes no further only time can tell. */
+static enum ecode
+same_held_up(struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += HOLD_S;
+	(void)pthread_mutex_lock(&who.lock);
+	if (node->inode == 100 && !pthread_equal(pthread_self(), who.teller)) {
+		who.holding = true;
+		while (who.ahead <= DIRS_MAX &&
+			pthread_cond_timedwait(&who.seen, &who.lock, &until) == 0)
+			;
+		who.holding = false;
+	} else if (node->inode > 100) {
+		who.ahead += who.holding;
+		(void)pthread_cond_signal(&who.seen);
+	}
+	(void)pthread_mutex_unlock(&who.lock);
+	return match_content(h, node, fd, same, e);
+}
+
+static void
+test_a_slow_comparison_does_not_fill_the_table_of_descriptors(void **unused)
+{
+	struct told t = { .refuse_at = 0 };
+	struct match_counts counts;
+
+	(void)unused;
+	who.teller = pthread_self();
+	expect_rc(&f,
+		walk(&(struct match_args){ .level = MATCH_HASHES, .same = same_held_up }, 8, -1, &t,
+			&counts),
+		E_OK);
+	print_message("# %u directories ahead\n", who.ahead);
+	assert_in_range(who.ahead, 0, DIRS_MAX);
+	assert_int_equal(t.text.len, expected.len);
+	buf_done(&t.text);
+}
+
 /* No descriptor for a while: a refusal, or nothing; never a word about a path. */
 static void
 test_no_descriptor_is_no_finding(void **unused)
@@ -651,6 +701,7 @@ main(void)
 		cmocka_unit_test(test_nothing_is_told_after_the_teller_refused),
 		cmocka_unit_test(test_a_stop_at_any_time_ends_it),
 		cmocka_unit_test(test_open_descriptors_are_bounded),
+		cmocka_unit_test(test_a_slow_comparison_does_not_fill_the_table_of_descriptors),
 		cmocka_unit_test(test_no_descriptor_is_no_finding),
 	};
 
