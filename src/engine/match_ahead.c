@@ -38,7 +38,8 @@ struct batch {
 	size_t records;
 	uint64_t bytes;             /* of content to be read */
 	bool done;                  /* under the lock */
-	struct match_item *stopped; /* at this one, with err; NULL: all were compared */
+	struct match_item *stopped; /* at this one; NULL: all were compared */
+	enum ecode code;            /* why, with err */
 	struct err err;
 };
 /* A call for a worker. */
@@ -93,17 +94,16 @@ take(struct match_ahead *a)
 static void
 compare(struct match_ahead *a, struct batch *b, struct match_hand *h)
 {
-	enum ecode rc = E_OK;
-
-	for (struct match_item *i = b->first; i != NULL && rc == E_OK; i = i->next) {
+	b->code = b->err.code = E_OK;
+	for (struct match_item *i = b->first; i != NULL && b->code == E_OK; i = i->next) {
 		if (i->due)
-			rc = match_entry(h, a->m->args, i, &b->err);
-		if (rc != E_OK)
+			b->code = match_entry(h, a->m->args, i, &b->err);
+		if (b->code != E_OK)
 			b->stopped = i;
 	}
 	lock(a);
 	b->done = true;
-	a->over |= rc != E_OK; /* what comes after it will not be told */
+	a->over |= b->code != E_OK; /* what comes after it will not be told */
 	(void)pthread_cond_signal(&a->one_done);
 	unlock(a);
 }
@@ -273,7 +273,7 @@ tell_head(struct match_ahead *a, struct err *e)
 	for (struct match_item *i = b->first; i != b->stopped && rc == E_OK; i = i->next)
 		rc = match_conclude(a->m, i, e);
 	if (rc == E_OK && b->stopped != NULL) {
-		rc = b->err.code;
+		rc = b->code;
 		if (e != NULL)
 			*e = b->err;
 	}

@@ -547,6 +547,31 @@ test_the_first_refusal_in_order_is_told(void **unused)
 	}
 }
 
+static enum ecode
+refuse_without_a_word(
+	struct match_hand *h, const struct node *node, int fd, bool *same, struct err *e)
+{
+	return node->inode == 110 ? E_NOMEM : match_content(h, node, fd, same, e);
+}
+
+static void
+test_a_refusal_without_a_word_is_one(void **unused)
+{
+	(void)unused;
+	for (size_t i = 0; i < ALL_THREADS; i++) {
+		struct told t = { .refuse_at = 0 };
+		struct match_counts counts;
+
+		expect_rc(&f,
+			walk(&(struct match_args){ .level = MATCH_HASHES,
+				     .same = refuse_without_a_word },
+				all_threads[i], -1, &t, &counts),
+			E_NOMEM);
+		assert_true(is_begin_of(&t.text, &expected));
+		buf_done(&t.text);
+	}
+}
+
 /* Also with a code that would be a finding if the trees were read with it. */
 static void
 test_nothing_is_told_after_the_teller_refused(void **unused)
@@ -698,6 +723,7 @@ main(void)
 		cmocka_unit_test(test_the_records_are_the_same_for_any_number_of_threads),
 		cmocka_unit_test(test_other_threads_compare),
 		cmocka_unit_test(test_the_first_refusal_in_order_is_told),
+		cmocka_unit_test(test_a_refusal_without_a_word_is_one),
 		cmocka_unit_test(test_nothing_is_told_after_the_teller_refused),
 		cmocka_unit_test(test_a_stop_at_any_time_ends_it),
 		cmocka_unit_test(test_open_descriptors_are_bounded),
