@@ -57,6 +57,13 @@ struct hostile {
 	const char *partial;    /* what a partial restore leaves beside the destination */
 };
 
+/* Making a vault does not fail. */
+static inline void
+must(enum ecode rc)
+{
+	invariant(rc == E_OK);
+}
+
 struct hostile_ids {
 	struct id x, y, sub, empty, inner, tree;
 	const char *packs; /* the index's, as JSON; NULL: not known yet */
@@ -81,8 +88,9 @@ const struct hostile *hostile_nodes(size_t *n);
 const struct hostile *hostile_texts(size_t *n);
 /* hostile_shapes.c */
 const struct hostile *hostile_shapes(size_t *n);
-/* hostile_index.c, hostile_pieces.c */
+/* hostile_index.c, hostile_pieces.c, hostile_records.c */
 const struct hostile *hostile_listings(size_t *n);
 const struct hostile *hostile_pieces(size_t *n);
+const struct hostile *hostile_records(size_t *n);
 
 #endif

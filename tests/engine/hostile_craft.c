@@ -28,12 +28,6 @@ struct said {
 };
 
 static void
-must(enum ecode rc)
-{
-	invariant(rc == E_OK);
-}
-
-static void
 add(struct buf *out, const void *p, size_t len)
 {
 	struct err e;

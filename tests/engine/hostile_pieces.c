@@ -3,90 +3,31 @@
  * document 10.2: a reader takes several frames, skippable ones, any window; what it must not take is another length,
  * another content, or more memory than a small vault can ask for.
  */
-#include "engine/hostile_craft.h"
-
-#include <zstd.h>
+#include "engine/hostile_piece.h"
 
 #define BAD        E_RESTORE_DAMAGED
 #define BOMB_BYTES ((size_t)32 << 20)
-#define TEXT_BYTES ((size_t)80 << 20) /* of a record; more than any real one has: blob.c */
-
-/* What is stored, and of what its name is the hash. */
-struct piece {
-	struct buf stored, plain;
-	uint64_t claimed; /* uncompressed_length; 0: stored plain */
-	bool tree;        /* the directory "x", not the file */
-};
-
-static void
-must(enum ecode rc)
-{
-	invariant(rc == E_OK);
-}
-
-static void
-put(struct piece *p, const void *bytes, size_t len)
-{
-	struct err e;
-
-	must(buf_add(&p->stored, bytes, len, &e));
-}
-
-static void
-fill(struct piece *p, size_t len, uint8_t byte)
-{
-	struct err e;
-
-	buf_clear(&p->plain);
-	must(buf_reserve(&p->plain, len + 1, &e));
-	memset(p->plain.p, byte, len);
-	p->plain.len = len;
-	p->claimed = len;
-}
-
-/* Append what the plain bytes from..to compress to. */
-static void
-put_frame_of(struct piece *p, size_t from, size_t to, ZSTD_cParameter key, int value)
-{
-	ZSTD_CCtx *c = ZSTD_createCCtx();
-	size_t room = ZSTD_compressBound(to - from), got;
-	struct err e;
-
-	invariant(c != NULL);
-	must(buf_reserve(&p->stored, room, &e));
-	invariant(!ZSTD_isError(ZSTD_CCtx_setParameter(c, key, value)));
-	got = ZSTD_compress2(c, p->stored.p + p->stored.len, room, p->plain.p + from, to - from);
-	invariant(!ZSTD_isError(got));
-	p->stored.len += got;
-	(void)ZSTD_freeCCtx(c);
-}
-
-static void
-put_frame(struct piece *p)
-{
-	put_frame_of(p, 0, p->plain.len, ZSTD_c_contentSizeFlag, 1);
-}
 
 /* A thousand of one byte, and its frame. */
 static void
 make_usual(struct piece *p)
 {
-	fill(p, 1000, 'u');
-	put_frame(p);
+	piece_fill(p, 1000, 'u');
+	piece_frame(p);
 }
 
 static void
 make_unsized(struct piece *p)
 {
-	fill(p, 1000, 'u');
-	put_frame_of(p, 0, 1000, ZSTD_c_contentSizeFlag, 0);
+	piece_fill(p, 1000, 'u');
+	piece_frame_of(p, 0, 1000, ZSTD_c_contentSizeFlag, 0);
 }
 
 static void
 make_with_checksum(struct piece *p)
 {
-	fill(p, 1000, 'u');
-	put_frame_of(p, 0, 1000, ZSTD_c_checksumFlag, 1);
+	piece_fill(p, 1000, 'u');
+	piece_frame_of(p, 0, 1000, ZSTD_c_checksumFlag, 1);
 }
 
 static void
@@ -103,47 +44,38 @@ make_with_large_window(struct piece *p)
 	static const uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x43, 0x1f, 0x00,
 		'u' }; /* one block: 1,000 times that byte */
 
-	fill(p, 1000, 'u');
-	put(p, frame, sizeof(frame));
+	piece_fill(p, 1000, 'u');
+	piece_put(p, frame, sizeof(frame));
 }
 
 static void
 make_two_frames(struct piece *p)
 {
-	fill(p, 1000, 'u');
-	put_frame_of(p, 0, 400, ZSTD_c_contentSizeFlag, 1);
-	put_frame_of(p, 400, 1000, ZSTD_c_contentSizeFlag, 0);
-}
-
-static void
-put_skippable(struct piece *p, unsigned n)
-{
-	static const uint8_t frame[] = { 0x5a, 0x2a, 0x4d, 0x18, 0x01, 0x00, 0x00, 0x00, 's' };
-
-	for (; n > 0; n--)
-		put(p, frame, sizeof(frame));
+	piece_fill(p, 1000, 'u');
+	piece_frame_of(p, 0, 400, ZSTD_c_contentSizeFlag, 1);
+	piece_frame_of(p, 400, 1000, ZSTD_c_contentSizeFlag, 0);
 }
 
 static void
 make_between_skippable(struct piece *p)
 {
-	put_skippable(p, 2);
+	piece_skippable(p, 2);
 	make_usual(p);
-	put_skippable(p, 1);
+	piece_skippable(p, 1);
 }
 
 static void
 make_among_100000_skippable(struct piece *p)
 {
-	put_skippable(p, 100000);
+	piece_skippable(p, 100000);
 	make_usual(p);
 }
 
 static void
 make_skippable_only(struct piece *p)
 {
-	fill(p, 1000, 'u');
-	put_skippable(p, 3);
+	piece_fill(p, 1000, 'u');
+	piece_skippable(p, 3);
 }
 
 /* A hundred thousand blocks of nothing before the one that counts. */
@@ -153,11 +85,11 @@ make_of_100000_blocks(struct piece *p)
 	static const uint8_t head[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58 };
 	static const uint8_t last[] = { 0x43, 0x1f, 0x00, 'u' };
 
-	fill(p, 1000, 'u');
-	put(p, head, sizeof(head));
+	piece_fill(p, 1000, 'u');
+	piece_put(p, head, sizeof(head));
 	for (unsigned i = 0; i < 100000; i++)
-		put(p, "\0\0\0", 3);
-	put(p, last, sizeof(last));
+		piece_put(p, "\0\0\0", 3);
+	piece_put(p, last, sizeof(last));
 }
 
 static void
@@ -165,15 +97,15 @@ make_that_skips_4_gib(struct piece *p)
 {
 	static const uint8_t head[] = { 0x50, 0x2a, 0x4d, 0x18, 0xff, 0xff, 0xff, 0xff };
 
-	fill(p, 1000, 'u');
-	put(p, head, sizeof(head));
+	piece_fill(p, 1000, 'u');
+	piece_put(p, head, sizeof(head));
 }
 
 static void
 make_with_more_behind(struct piece *p)
 {
 	make_usual(p);
-	put(p, "more", 4);
+	piece_put(p, "more", 4);
 }
 
 static void
@@ -186,14 +118,14 @@ make_cut(struct piece *p)
 static void
 make_empty_frame(struct piece *p)
 {
-	fill(p, 1000, 'u');
+	piece_fill(p, 1000, 'u');
 }
 
 static void
 make_of_no_frame(struct piece *p)
 {
-	fill(p, 1000, 'n');
-	put(p, p->plain.p, 1000);
+	piece_fill(p, 1000, 'n');
+	piece_put(p, p->plain.p, 1000);
 }
 
 static void
@@ -202,8 +134,8 @@ make_of_a_dictionary(struct piece *p)
 	static const uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x21, 0x07, 0x01, 0x09, 0x00, 0x00,
 		'u' };
 
-	fill(p, 1, 'u');
-	put(p, frame, sizeof(frame));
+	piece_fill(p, 1, 'u');
+	piece_put(p, frame, sizeof(frame));
 }
 
 /* As zstd 0.7 wrote it, before the format was fixed; restic reads no such frame. */
@@ -213,8 +145,8 @@ make_of_an_old_frame(struct piece *p)
 	static const uint8_t frame[] = { 0x27, 0xb5, 0x2f, 0xfd, 0x20, 0x01, 0x40, 0x00, 0x01, 'u',
 		0xc0, 0x00, 0x00 };
 
-	fill(p, 1, 'u');
-	put(p, frame, sizeof(frame));
+	piece_fill(p, 1, 'u');
+	piece_put(p, frame, sizeof(frame));
 }
 
 static void
@@ -223,8 +155,8 @@ make_with_window_of_terabytes(struct piece *p)
 	static const uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xff, 0x43, 0x1f, 0x00,
 		'u' };
 
-	fill(p, 1000, 'u');
-	put(p, frame, sizeof(frame));
+	piece_fill(p, 1000, 'u');
+	piece_put(p, frame, sizeof(frame));
 }
 
 /* Its head says 2^64 - 2 bytes. */
@@ -234,8 +166,8 @@ make_with_lying_head(struct piece *p)
 	static const uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0xfe, 0xff, 0xff, 0xff, 0xff,
 		0xff, 0xff, 0xff, 0x43, 0x1f, 0x00, 'u' };
 
-	fill(p, 1000, 'u');
-	put(p, frame, sizeof(frame));
+	piece_fill(p, 1000, 'u');
+	piece_put(p, frame, sizeof(frame));
 }
 
 static void
@@ -257,8 +189,8 @@ make_one_less(struct piece *p)
 static void
 make_bomb(struct piece *p)
 {
-	fill(p, BOMB_BYTES, 0);
-	put_frame(p);
+	piece_fill(p, BOMB_BYTES, 0);
+	piece_frame(p);
 }
 
 static void
@@ -271,8 +203,8 @@ make_bomb_said_small(struct piece *p)
 static void
 make_bomb_said_small_unsized(struct piece *p)
 {
-	fill(p, BOMB_BYTES, 0);
-	put_frame_of(p, 0, BOMB_BYTES, ZSTD_c_contentSizeFlag, 0);
+	piece_fill(p, BOMB_BYTES, 0);
+	piece_frame_of(p, 0, BOMB_BYTES, ZSTD_c_contentSizeFlag, 0);
 	p->claimed = 10;
 }
 
@@ -280,17 +212,17 @@ make_bomb_said_small_unsized(struct piece *p)
 static void
 make_largest_chunk(struct piece *p)
 {
-	fill(p, CHUNK_MAX_BYTES, 0);
-	put_frame(p);
+	piece_fill(p, CHUNK_MAX_BYTES, 0);
+	piece_frame(p);
 }
 
 /* A thousand of a kilobyte: none is large, and no head says what they come to. */
 static void
 make_bomb_of_frames(struct piece *p)
 {
-	fill(p, 1000, 0);
+	piece_fill(p, 1000, 0);
 	for (unsigned i = 0; i < 1000; i++)
-		put_frame(p);
+		piece_frame(p);
 }
 
 static void
@@ -305,9 +237,9 @@ make_tree_of_2_gib(struct piece *p)
 static void
 make_tree_bomb(struct piece *p)
 {
-	fill(p, BOMB_BYTES, ' ');
+	piece_fill(p, BOMB_BYTES, ' ');
 	memcpy(p->plain.p, "{\"nodes\":[]}", 12);
-	put_frame(p);
+	piece_frame(p);
 	p->claimed = 4000;
 	p->tree = true;
 }
@@ -324,8 +256,8 @@ make_other(struct piece *p)
 static void
 make_other_plain(struct piece *p)
 {
-	fill(p, 1000, 'o');
-	put(p, p->plain.p, 1000);
+	piece_fill(p, 1000, 'o');
+	piece_put(p, p->plain.p, 1000);
 	p->plain.p[999] = 'p';
 	p->claimed = 0;
 }
@@ -333,7 +265,7 @@ make_other_plain(struct piece *p)
 static void
 make_nothing_plain(struct piece *p)
 {
-	fill(p, 0, 0);
+	piece_fill(p, 0, 0);
 }
 
 /* A good directory, under the name of another. */
@@ -342,9 +274,9 @@ make_other_tree(struct piece *p)
 {
 	static const char text[] = "{\"nodes\":[]}\n";
 
-	fill(p, sizeof(text) - 1, ' ');
+	piece_fill(p, sizeof(text) - 1, ' ');
 	memcpy(p->plain.p, text, sizeof(text) - 1);
-	put_frame(p);
+	piece_frame(p);
 	p->plain.p[0] = '[';
 	p->tree = true;
 }
@@ -403,147 +335,6 @@ craft_piece(struct maker *m, const struct lie *lie)
 	return maker_tree(m, nodes, 2);
 }
 
-/* ---- index files and snapshot records: texts of unknown length (3) ---- */
-
-static void
-put_text(struct piece *p, const char *text)
-{
-	fill(p, strlen(text), ' ');
-	memcpy(p->plain.p, text, strlen(text));
-	put(p, "\2", 1);
-}
-
-/* The text in one block that is stored as it is, below a window of 2^(10 + byte / 8). */
-static void
-put_raw_frame(struct piece *p, uint8_t window)
-{
-	uint8_t head[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x00, window, 0, 0, 0 };
-	size_t block = p->plain.len << 3 | 1;
-
-	head[6] = (uint8_t)block;
-	head[7] = (uint8_t)(block >> 8);
-	head[8] = (uint8_t)(block >> 16);
-	put(p, head, sizeof(head));
-	put(p, p->plain.p, p->plain.len);
-}
-
-static void
-pack_as_json(struct piece *p)
-{
-	buf_clear(&p->stored);
-	put(p, p->plain.p, p->plain.len);
-}
-
-static void
-pack_in_two_frames(struct piece *p)
-{
-	put_frame_of(p, 0, p->plain.len / 2, ZSTD_c_contentSizeFlag, 1);
-	put_skippable(p, 1);
-	put_frame_of(p, p->plain.len / 2, p->plain.len, ZSTD_c_contentSizeFlag, 0);
-}
-
-static void
-pack_with_window_of_2_27(struct piece *p)
-{
-	put_raw_frame(p, 17 << 3);
-}
-
-static void
-pack_with_window_of_2_28(struct piece *p)
-{
-	put_raw_frame(p, 18 << 3);
-}
-
-static void
-pack_cut(struct piece *p)
-{
-	put_frame(p);
-	p->stored.len -= 3;
-}
-
-static void
-pack_in_old_frame(struct piece *p)
-{
-	put_raw_frame(p, 0);
-	p->stored.p[1] = 0x27;
-}
-
-static void
-pack_in_unknown_way(struct piece *p)
-{
-	put_frame(p);
-	p->stored.p[0] = 3;
-}
-
-/* Good JSON, and then spaces. */
-static void
-pack_with_spaces(struct piece *p, int sized)
-{
-	char *text = strndup((const char *)p->plain.p, p->plain.len);
-
-	fill(p, TEXT_BYTES, ' ');
-	memcpy(p->plain.p, text, strlen(text));
-	put_frame_of(p, 0, TEXT_BYTES, ZSTD_c_contentSizeFlag, sized);
-	free(text);
-}
-
-static void
-pack_bomb(struct piece *p)
-{
-	pack_with_spaces(p, 1);
-}
-
-static void
-pack_unsized_bomb(struct piece *p)
-{
-	pack_with_spaces(p, 0);
-}
-
-static void
-put_record(struct session *s, enum okind kind, const char *text, void (*pack)(struct piece *p))
-{
-	struct piece p = { .stored = buf_limit(1 << 28), .plain = buf_limit(1 << 28) };
-	autoclean(buf_done) struct buf sealed = buf_limit(1 << 28);
-	struct oname name = { .kind = kind };
-	struct slice part;
-	struct err e;
-
-	put_text(&p, text);
-	pack(&p);
-	must(seal_shut(blob_codec_sealer(s->own), p.stored.p, p.stored.len, &sealed, &e));
-	hasher_sum(blob_codec_hasher(s->own), sealed.p, sealed.len, &name.id);
-	part = buf_slice(&sealed);
-	must(store_put(s->store, &name, &part, 1, &e));
-	buf_done(&p.stored);
-	buf_done(&p.plain);
-}
-
-/* One more snapshot, the newest. */
-static void
-spoil_with_snapshot(struct fix *f, const struct hostile *h)
-{
-	char text[300], hex[ID_HEX_SIZE];
-	struct session s;
-
-	id_hex(&f->result.snapshot_id, hex); /* the tree: put there by the runner */
-	(void)snprintf(text, sizeof(text),
-		"{\"time\":\"2090-01-01T00:00:00Z\",\"tree\":\"%s\",\"paths\":[\"/x\"]}", hex);
-	open_session(&s, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
-	put_record(&s, O_SNAPSHOT, text, h->lie.build);
-	session_abandon(&s);
-}
-
-/* One more index file, which would say nothing. */
-static void
-spoil_with_index(struct fix *f, const struct hostile *h)
-{
-	struct session s;
-
-	open_session(&s, os_posix(), f->vault, TEST_PASSWORD, 0, SESSION_NO_LOCK, &f->h);
-	put_record(&s, O_INDEX, "{\"packs\":[]}", h->lie.build);
-	session_abandon(&s);
-}
-
 /* ---- rows ---- */
 
 enum outcome {
@@ -591,23 +382,6 @@ static const struct {
 };
 #define PIECES (sizeof(pieces) / sizeof(pieces[0]))
 
-static const struct {
-	const char *name;
-	void (*pack)(struct piece *p);
-	enum ecode snapshot, index; /* what comes of it */
-} texts[] = {
-	{ "plain JSON", pack_as_json, E_OK, E_OK },
-	{ "two frames", pack_in_two_frames, E_OK, E_OK },
-	{ "a window of 2^27", pack_with_window_of_2_27, E_OK, E_OK },
-	{ "a window of 2^28", pack_with_window_of_2_28, E_BLOB_ZSTD, E_INDEX_FORMAT },
-	{ "cut", pack_cut, E_BLOB_ZSTD, E_INDEX_FORMAT },
-	{ "of version 0.7", pack_in_old_frame, E_BLOB_ZSTD, E_INDEX_FORMAT },
-	{ "of no known way", pack_in_unknown_way, E_UNPACKED_FORMAT, E_INDEX_FORMAT },
-	{ "bomb", pack_bomb, E_LIMIT, E_INDEX_FORMAT },
-	{ "bomb, unsized", pack_unsized_bomb, E_LIMIT, E_INDEX_FORMAT },
-};
-#define TEXTS (sizeof(texts) / sizeof(texts[0]))
-
 static struct hostile
 row_of_piece(size_t i)
 {
@@ -626,36 +400,13 @@ row_of_piece(size_t i)
 	return h;
 }
 
-static struct hostile
-row_of_text(size_t i, bool index)
-{
-	enum ecode want = index ? texts[i].index : texts[i].snapshot;
-	struct hostile h = { .nodes = "f",
-		.tree = "f644 1 x",
-		.flags = i % 3 != 0 ? H_ALONE : 0, /* it comes before any verb */
-		.want = want,
-		.spoil = index ? spoil_with_index : spoil_with_snapshot,
-		.lie = { .build = texts[i].pack } };
-	char *name;
-
-	invariant(asprintf(&name, "%s: %s", index ? "index" : "snapshot", texts[i].name) > 0);
-	h.name = name;
-	h.verify = want;
-	h.drill = want == E_INDEX_FORMAT ? E_DRILL_FAILED : want;
-	return h;
-}
-
 const struct hostile *
 hostile_pieces(size_t *n)
 {
-	static struct hostile rows[PIECES + 2 * TEXTS];
+	static struct hostile rows[PIECES];
 
-	*n = PIECES + 2 * TEXTS;
-	for (size_t i = 0; rows[*n - 1].name == NULL && i < PIECES; i++)
+	*n = PIECES;
+	for (size_t i = 0; rows[PIECES - 1].name == NULL && i < PIECES; i++)
 		rows[i] = row_of_piece(i);
-	for (size_t i = 0; rows[*n - 1].name == NULL && i < TEXTS; i++) {
-		rows[PIECES + i] = row_of_text(i, false);
-		rows[PIECES + TEXTS + i] = row_of_text(i, true);
-	}
 	return rows;
 }

@@ -3,7 +3,7 @@
  * around the destination changes, not even a time; memory and time are bounded; the refusal has the right type, or the
  * tree is exactly what the format's rules say.
  */
-#include "engine/hostile.h"
+#include "engine/hostile_run.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/check.h"
-#include "engine/drill.h"
-#include "engine/verify.h"
 #include "support/fault_os.h"
 #include "support/jail.h"
 
@@ -45,18 +42,6 @@ static const struct verb verbs[] = {
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
-struct row {
-	const struct hostile *h;
-	struct fix f;
-	char around[300], sets[300], tmp[300], state[300], plan[320];
-	char run[32], previous[400];
-	struct rules *all;
-	unsigned tried, failed;
-	double began;  /* monotonic, seconds */
-	bool restored; /* the verb "restore" was E_OK */
-	char *last;    /* the latest census with the destination, until something is made there */
-};
-
 /* ---- telling ---- */
 
 static double
@@ -68,8 +53,9 @@ clock_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void
-blame(struct row *r, const char *verb, const char *what, const char *got, const char *wanted)
+void
+hostile_blame(
+	struct row *r, const char *verb, const char *what, const char *got, const char *wanted)
 {
 	r->failed++;
 	(void)fprintf(stderr, "# %s: %s: %s: got %.3000s\n", r->h->name, verb, what, got);
@@ -86,17 +72,17 @@ code_name(enum ecode code)
 	return code == E_OK ? "E_OK" : err_row(code)->name;
 }
 
-static bool
-judge_code(struct row *r, const char *verb, enum ecode got, enum ecode wanted)
+bool
+hostile_judge_code(struct row *r, const char *verb, enum ecode got, enum ecode wanted)
 {
 	r->tried++;
 	if (getenv("HOSTILE_TIMES") != NULL)
 		(void)fprintf(stderr, "# %8.3f s until %s of %s: %s\n", clock_s() - r->began, verb,
 			r->h->name, got == E_OK ? "fine" : err_row(got)->name);
 	if (got != E_OK && err_row(got)->class == CLASS_INTERNAL)
-		blame(r, verb, "internal", err_row(got)->name, NULL);
+		hostile_blame(r, verb, "internal", err_row(got)->name, NULL);
 	else if ((r->h->flags & H_ANY) == 0 && wanted != E_BUG && got != wanted)
-		blame(r, verb, "code", code_name(got), code_name(wanted));
+		hostile_blame(r, verb, "code", code_name(got), code_name(wanted));
 	return got == E_OK;
 }
 
@@ -313,7 +299,7 @@ judge_tree(struct row *r, const char *verb, const char *path, const char *more)
 	got = listing_of(r, path);
 	assert_true(asprintf(&wanted, "%s|%s|%s", h->tree, good ? GOOD : "", more) > 0);
 	if (!same_items(got, wanted))
-		blame(r, verb, "tree", got, wanted);
+		hostile_blame(r, verb, "tree", got, wanted);
 	free(wanted);
 	free(got);
 }
@@ -335,8 +321,8 @@ census(const struct row *r, bool with_dest)
 }
 
 /* For a verb that changes nothing: the one before it told how things are.  The caller frees. */
-static char *
-census_still(struct row *r)
+char *
+hostile_census(struct row *r)
 {
 	char *known = r->last;
 
@@ -344,19 +330,19 @@ census_still(struct row *r)
 	return known != NULL ? known : census(r, true);
 }
 
-static void
-judge_census(struct row *r, const char *verb, const char *before, bool with_dest)
+void
+hostile_judge_census(struct row *r, const char *verb, const char *before, bool with_dest)
 {
 	char *after = census(r, with_dest);
 
 	if (!jail_same(before, after, r->h->name))
-		blame(r, verb, "census", "another", NULL);
+		hostile_blame(r, verb, "census", "another", NULL);
 	free(r->last);
 	r->last = with_dest ? after : NULL;
 	if (!with_dest)
 		free(after);
 	if (exists("/tmp/x"))
-		blame(r, verb, "outside", "/tmp/x", NULL);
+		hostile_blame(r, verb, "outside", "/tmp/x", NULL);
 }
 
 /* Beside the destination only what the result tells of. */
@@ -367,12 +353,12 @@ judge_leftovers(struct row *r, const char *verb)
 
 	(void)snprintf(path, sizeof(path), "%s.holdfast_stage", r->f.dest);
 	if (exists(path) && r->f.result.stage == NULL)
-		blame(r, verb, "stage left", path, NULL);
+		hostile_blame(r, verb, "stage left", path, NULL);
 	if (!exists(path) && r->f.result.stage != NULL)
-		blame(r, verb, "stage told", "nothing there", NULL);
+		hostile_blame(r, verb, "stage told", "nothing there", NULL);
 	fix_path(&r->f, PARTIAL, path, sizeof(path));
 	if (exists(path) != (r->f.e.code == E_RESTORE_PARTIAL))
-		blame(r, verb, "beside the destination", "a part, or none", NULL);
+		hostile_blame(r, verb, "beside the destination", "a part, or none", NULL);
 }
 
 /* ---- the verbs ---- */
@@ -430,7 +416,7 @@ judge_success(struct row *r, const struct verb *v, const char *live)
 		return;
 	previous = listing_of(r, r->previous);
 	if (strcmp(previous, live) != 0)
-		blame(r, v->name, "previous tree", previous, live);
+		hostile_blame(r, v->name, "previous tree", previous, live);
 	free(previous);
 }
 
@@ -443,7 +429,7 @@ judge_partial(struct row *r, const struct verb *v)
 	fix_path(&r->f, PARTIAL, path, sizeof(path));
 	got = listing_of(r, path);
 	if (!same_items(got, r->h->partial))
-		blame(r, v->name, "tree", got, r->h->partial);
+		hostile_blame(r, v->name, "tree", got, r->h->partial);
 	free(got);
 }
 
@@ -475,8 +461,8 @@ run_verb(struct row *r, const struct verb *v)
 	rc = fix_restore(&r->f);
 	if (rc == E_RESTORE_CONFLICT && r->h->live != NULL && v->tree == TREE_ADD_ONLY)
 		wanted = rc; /* what is there stays, whatever the rule wants */
-	ok = judge_code(r, v->name, rc, wanted);
-	judge_census(r, v->name, ok && !with_dest ? before : whole, !ok || with_dest);
+	ok = hostile_judge_code(r, v->name, rc, wanted);
+	hostile_judge_census(r, v->name, ok && !with_dest ? before : whole, !ok || with_dest);
 	judge_leftovers(r, v->name);
 	if (ok && v->kind == RESTORE_EMPTY && !with_dest)
 		r->restored = true;
@@ -485,156 +471,10 @@ run_verb(struct row *r, const struct verb *v)
 	if (ok)
 		judge_success(r, v, live);
 	else if (!with_dest && r->restored && wanted == E_OK && (r->h->flags & H_ANY) != 0)
-		blame(r, v->name, "not as restore", err_row(rc)->name, "E_OK");
+		hostile_blame(r, v->name, "not as restore", err_row(rc)->name, "E_OK");
 	free(live);
 	free(before);
 	free(whole);
-}
-
-/* What is no good for a restore is no good for those who prove one. */
-static enum ecode
-of_verify(const struct hostile *h)
-{
-	if (h->want == E_DEST_SPACE)
-		return E_OK; /* what is too much for the place is no fault of the vault */
-	if (h->verify != E_OK)
-		return h->verify;
-	return h->want == E_RESTORE_DAMAGED || h->want == E_PATH_UNSAFE || h->want == E_LIMIT
-		       ? E_VERIFY_FAILED
-		       : h->want;
-}
-
-static enum ecode
-of_drill(const struct hostile *h)
-{
-	if ((h->flags & H_TIMES) != 0)
-		return E_BUG; /* any answer */
-	if (h->drill != E_OK)
-		return h->drill;
-	return h->want == E_RESTORE_DAMAGED || h->want == E_PATH_UNSAFE || h->want == E_LIMIT
-		       ? E_DRILL_FAILED
-		       : h->want;
-}
-
-static void
-run_verify(struct row *r, const char *name, const char *against, enum ecode wanted)
-{
-	static unsigned count;
-	char reports[400], *before = census_still(r);
-	struct verify_result out;
-	struct session s;
-	enum ecode rc;
-	bool ok;
-
-	(void)snprintf(reports, sizeof(reports), "%s/reports-%u", r->state, count++);
-	struct verify_args args = { .snapshot = "latest",
-		.level = MATCH_HASHES,
-		.run_id = "h-verify",
-		.against = against,
-		.reports = reports };
-	heard_init(&r->f.h);
-	memset(&r->f.e, 0, sizeof(r->f.e));
-	open_session(
-		&s, os_posix(), r->f.vault, TEST_PASSWORD, r->f.threads, SESSION_NO_LOCK, &r->f.h);
-	rc = verify_run(&s, &args, &out, &r->f.e);
-	session_abandon(&s);
-	ok = judge_code(r, name, rc, wanted);
-	if ((r->h->flags & H_ANY) != 0 && ok != r->restored)
-		blame(r, name, "not as restore", err_row(rc)->name, NULL);
-	judge_census(r, name, before, true);
-	free(before);
-}
-
-static void
-run_drill(struct row *r)
-{
-	struct drill_args args = { .snapshot = "latest",
-		.parent = r->tmp,
-		.run_id = "h-drill",
-		.state_dir = r->state,
-		.kind = DRILL_FULL };
-	char *before = census_still(r);
-	struct drill_result out;
-	struct session s;
-	enum ecode rc;
-	bool ok;
-
-	heard_init(&r->f.h);
-	memset(&r->f.e, 0, sizeof(r->f.e));
-	open_session(
-		&s, os_posix(), r->f.vault, TEST_PASSWORD, r->f.threads, SESSION_NO_LOCK, &r->f.h);
-	rc = drill_run(&s, &args, &out, &r->f.e);
-	session_abandon(&s);
-	ok = judge_code(r, "drill", rc, of_drill(r->h));
-	if (!ok && rc != r->h->drill && r->f.e.code == E_OK)
-		blame(r, "drill", "refusal without a story", err_row(rc)->name, NULL);
-	if ((r->h->flags & H_ANY) != 0 && ok != r->restored)
-		blame(r, "drill", "not as restore", err_row(rc)->name, NULL);
-	judge_census(r, "drill", before, true);
-	drill_result_done(&out);
-	free(before);
-}
-
-/* ---- check ---- */
-
-static enum ecode
-of_check(const struct hostile *h, bool read)
-{
-	if (h->check != E_OK && !read)
-		return h->check;
-	if (h->read != E_OK && read)
-		return h->read;
-	if (h->want == E_OK || h->want == E_INDEX_FORMAT || (h->flags & H_SOUND) != 0)
-		return h->want == E_INDEX_FORMAT ? E_INDEX_FORMAT : E_OK;
-	return !read && (h->flags & H_PLANNED) != 0 ? E_OK : E_CHECK_FAILED;
-}
-
-static void
-count_finding(void *arg, const struct check_finding *finding)
-{
-	_Atomic unsigned *n = arg;
-
-	*n += !finding->hint;
-}
-
-static void
-run_check(struct row *r, bool read)
-{
-	struct check_args args = { .read = read ? CHECK_READ_ALL : CHECK_READ_NONE };
-	char *before = census_still(r);
-	_Atomic unsigned findings = 0;
-	const char *name = read ? "check --read-data" : "check";
-	struct check_result out;
-	struct session s;
-	enum ecode rc;
-
-	heard_init(&r->f.h);
-	memset(&r->f.e, 0, sizeof(r->f.e));
-	open_session(
-		&s, os_posix(), r->f.vault, TEST_PASSWORD, r->f.threads, SESSION_NO_LOCK, &r->f.h);
-	rc = check_run(&s, &args, count_finding, &findings, &out, &r->f.e);
-	session_abandon(&s);
-	check_result_done(&out);
-	if (!judge_code(r, name, rc, of_check(r->h, read)) && findings == 0)
-		blame(r, name, "refusal without a finding", err_row(rc)->name, NULL);
-	judge_census(r, name, before, true);
-	free(before);
-}
-
-static enum ecode
-of_against(const struct row *r)
-{
-	const struct hostile *h = r->h;
-
-	bool lacks = h->drill == E_DRILL_UNKNOWN && h->nodes != NULL && *h->nodes != '!';
-
-	if ((h->flags & H_TIMES) != 0)
-		return E_BUG;
-	if (h->want == E_DEST_SPACE)
-		return E_VERIFY_DIFFERS;
-	if (h->want == E_OK)
-		return lacks || h->drill == E_DRILL_FAILED ? E_VERIFY_DIFFERS : E_OK;
-	return of_verify(h) == E_VERIFY_FAILED ? E_VERIFY_DIFFERS : of_verify(h);
 }
 
 static void
@@ -650,14 +490,15 @@ run_row(struct row *r)
 	set_args(r, &verbs[2]);
 	r->f.args.run_id = "h-again";
 	if (fix_restore(&r->f) != E_OK)
-		run_verify(r, "verify against decoys", r->around, of_against(r));
+		hostile_run_verify(r, "verify against decoys", r->around, hostile_of_against(r));
 	else
-		run_verify(r, "verify against what was restored", r->f.dest, of_against(r));
-	run_verify(r, "verify", NULL, of_verify(r->h));
-	run_drill(r);
-	run_check(r, false);
+		hostile_run_verify(
+			r, "verify against what was restored", r->f.dest, hostile_of_against(r));
+	hostile_run_verify(r, "verify", NULL, hostile_of_verify(r->h));
+	hostile_run_drill(r);
+	hostile_run_check(r, false);
 	if (r->h->nodes == NULL || r->h->spoil != NULL) /* the packs are honest else */
-		run_check(r, true);
+		hostile_run_check(r, true);
 	free(r->last);
 }
 

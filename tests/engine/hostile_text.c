@@ -8,12 +8,6 @@
 #define FIELDS_MAX 32
 
 static void
-must(enum ecode rc)
-{
-	invariant(rc == E_OK);
-}
-
-static void
 add(struct buf *out, const char *p, size_t len)
 {
 	struct err e;
