@@ -18,22 +18,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/drill.h"
 #include "engine/undo.h"
 #include "engine/undo_previous.h"
 #include "support/jail.h"
 #include "support/tmpdir.h"
 
-#define FLIPS_EACH 30000U /* of each verb; four verbs */
-#define FLIPS_SETS 10000U /* of the undo of a set: each round is a restore, too, without a race */
-#define FLIPS_TREE 4000U  /* of the undo of a swap, which is a few calls */
-#define FLIPS_ALL  100000U
-#define RUN        "20261121T000000Z-"
-#define RUN_DONE   RUN "ffffffff" /* the restore that is undone: its previous tree has this name */
+#define FLIPS_EACH  30000U /* of each verb; four verbs */
+#define FLIPS_SETS  10000U /* of the undo of a set: each round is a restore, too, without a race */
+#define FLIPS_TREE  4000U  /* of the undo of a swap, which is a few calls */
+#define FLIPS_ALL   100000U
+#define RUN         "20261121T000000Z-"
+#define RUN_DONE    RUN "ffffffff" /* the restore that is undone: its previous tree has this name */
+#define FLIPS_DRILL 4000U
 /* Restores of one verb at most; measured are 100 to 400 for that many flips. */
-#define ROUNDS_MAX 20000U
-#define NAIVE_MAX  200000U
-#define HANG_S     500
-#define PARTS      9000U
+#define ROUNDS_MAX  20000U
+#define NAIVE_MAX   200000U
+#define HANG_S      500
+#define PARTS       9000U
 
 /* What both processes share. */
 struct shared {
@@ -83,6 +85,11 @@ static const struct spot spots[] = {
 	{ "out", "dest", "tree" },
 	{ "out/dest", ".holdfast_undo_%s", "tree/a" },
 	{ "out", ".holdfast_restore_previous_dest_%s", "tree" },
+	{ "drills", "holdfast-drill-%s", "run" },
+	{ "drills/holdfast-drill-%s", "tree", "tree" },
+	{ "drills/holdfast-drill-%s", "tree/a", "tree/a" },
+	{ "drills/holdfast-drill-%s", "tree/c/big", "tree/c/big" },
+	{ "drills/holdfast-drill-%s", "control", "tree/a/f" },
 };
 #define SPOTS (sizeof(spots) / sizeof(spots[0]))
 
@@ -388,10 +395,11 @@ struct verb {
 	enum restore_kind kind;
 	enum restore_tree tree;
 	unsigned long flips;
-	enum ecode (*undo)(const char *run); /* raced against instead, once the restore is done */
+	enum ecode (*after)(const char *run); /* raced against instead, once the restore is done */
 };
 static enum ecode undo_set(const char *run);
 static enum ecode undo_tree(const char *run);
+static enum ecode drill(const char *run);
 static const struct verb verbs[] = {
 	{ "restore", RESTORE_EMPTY, TREE_EXACT, FLIPS_EACH, NULL },
 	{ "swap", RESTORE_SWAP, TREE_EXACT, FLIPS_EACH, NULL },
@@ -399,13 +407,14 @@ static const struct verb verbs[] = {
 	{ "in-place", RESTORE_IN_PLACE, TREE_EXACT, FLIPS_EACH, NULL },
 	{ "undo of a set", RESTORE_IN_PLACE, TREE_EXACT, FLIPS_SETS, undo_set },
 	{ "undo of a swap", RESTORE_SWAP, TREE_EXACT, FLIPS_TREE, undo_tree },
+	{ "drill", RESTORE_EMPTY, TREE_EXACT, FLIPS_DRILL, drill },
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
 static struct fix f;
 static struct race race;
 static struct rules *all;
-static char sets[300], state_dir[300];
+static char sets[300], state_dir[300], drills[300];
 static unsigned long flips[VERBS];
 
 static void
@@ -430,7 +439,8 @@ set_verb(const struct verb *v, const char *run)
 static char *
 census(void)
 {
-	static const char *const skip[] = { "out", "race", "sets", "state", "vault", NULL };
+	static const char *const skip[] = { "drills", "out", "race", "sets", "state", "vault",
+		NULL };
 	static const char *const grows[] = { ".", NULL };
 
 	return jail_census(f.dir, skip, grows);
@@ -442,6 +452,8 @@ fresh_place(const struct verb *v)
 	clear(f.out);
 	clear(sets);
 	clear(state_dir);
+	clear(drills);
+	assert_int_equal(mkdir(drills, 0755), 0);
 	assert_int_equal(mkdir(f.out, 0755), 0);
 	assert_int_equal(mkdir(state_dir, 0755), 0);
 	if (v->kind != RESTORE_EMPTY)
@@ -473,6 +485,25 @@ undo_tree(const char *run)
 	return undo_previous_run(os_posix(), &args, &a, &out, &f.e);
 }
 
+static enum ecode
+drill(const char *run)
+{
+	struct drill_args args = { .snapshot = "latest",
+		.parent = drills,
+		.run_id = run,
+		.state_dir = state_dir,
+		.kind = DRILL_FULL };
+	struct drill_result out;
+	struct session s;
+	enum ecode rc;
+
+	open_session(&s, os_posix(), f.vault, TEST_PASSWORD, f.threads, SESSION_NO_LOCK, &f.h);
+	rc = drill_run(&s, &args, &out, &f.e);
+	session_abandon(&s);
+	drill_result_done(&out);
+	return rc;
+}
+
 static bool
 one_restore(const struct verb *v, unsigned round)
 {
@@ -482,13 +513,13 @@ one_restore(const struct verb *v, unsigned round)
 
 	(void)snprintf(run, sizeof(run), RUN "%08x", round);
 	fresh_place(v);
-	set_verb(v, v->undo != NULL ? RUN_DONE : run);
+	set_verb(v, v->after != NULL ? RUN_DONE : run);
 	heard_init(&f.h);
-	if (v->undo != NULL)
+	if (v->after != NULL)
 		expect_rc(&f, fix_restore(&f), E_OK);
 	memset(&f.e, 0, sizeof(f.e));
-	race_go(&race, round % 8 >= 4 && v->undo != NULL ? RUN_DONE : run, pauses[round % 4]);
-	rc = v->undo != NULL ? v->undo(run) : fix_restore(&f);
+	race_go(&race, round % 8 >= 4 && v->after != NULL ? RUN_DONE : run, pauses[round % 4]);
+	rc = v->after != NULL ? v->after(run) : fix_restore(&f);
 	race_halt(&race);
 	if (rc != E_OK && err_row(rc)->class == CLASS_INTERNAL)
 		expect_rc(&f, rc, E_OK);
@@ -559,6 +590,13 @@ test_undo_of_a_swap(void **state)
 {
 	(void)state;
 	race_verb(5);
+}
+
+static void
+test_drill(void **state)
+{
+	(void)state;
+	race_verb(6);
 }
 
 static void
@@ -710,6 +748,7 @@ setup(void **state)
 	(void)alarm(HANG_S);
 	fix_begin(&f);
 	fix_path(&f, "sets", sets, sizeof(sets));
+	fix_path(&f, "drills", drills, sizeof(drills));
 	fix_path(&f, "state", state_dir, sizeof(state_dir));
 	fix_path(&f, "race", race.dir, sizeof(race.dir));
 	fix_path(&f, "canary", race.canary, sizeof(race.canary));
@@ -745,6 +784,7 @@ main(void)
 		cmocka_unit_test(test_in_place),
 		cmocka_unit_test(test_undo_of_a_set),
 		cmocka_unit_test(test_undo_of_a_swap),
+		cmocka_unit_test(test_drill),
 		cmocka_unit_test(test_flips_were_enough),
 		cmocka_unit_test(test_a_pipe_becomes_a_link_before_it_is_described),
 		cmocka_unit_test(test_a_pipe_becomes_a_link_before_an_undo_describes_it),
