@@ -93,7 +93,10 @@ struct restore_args {
 	/* CONFLICT_ASK; from any thread; NULL: nobody is there, which is CONFLICT_REFUSE */
 	enum conflict_rule (*ask)(void *arg, const char *path);
 	void *ask_arg;
-	/* The tree need not outlive the run that reads it (a drill's): nothing waits for the medium. */
+	/*
+	 * The tree need not outlive the run that reads it (a drill's): nothing waits for the medium.  Its parent was made for
+	 * it: not a link, and nobody else's (E_DEST_PARENT).
+	 */
 	bool passing;
 	/* WC-15…23: write the artifact set; where: see restore_artifacts.c */
 	bool artifacts;

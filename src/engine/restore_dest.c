@@ -91,13 +91,19 @@ open_parent(struct restore *r, struct os_meta *meta, struct err *e)
 	int rc;
 
 	do
-		rc = os->open(os, AT_FDCWD, d->parent, DIR_FLAGS, 0);
+		rc = os->open(os, AT_FDCWD, d->parent,
+			r->args->passing ? DIR_FLAGS | O_NOFOLLOW : DIR_FLAGS, 0);
 	while (rc == -EINTR);
 	if (rc < 0)
 		return err_set(e, E_DEST_PARENT, -rc, "open %s", d->parent);
 	d->parent_fd = rc;
 	rc = os->stat(os, d->parent_fd, "", AT_EMPTY_PATH, meta);
-	return rc < 0 ? err_set(e, E_DEST_PARENT, -rc, "stat %s", d->parent) : E_OK;
+	if (rc < 0)
+		return err_set(e, E_DEST_PARENT, -rc, "stat %s", d->parent);
+	/* who may rename beside it could have put something else there since it was made */
+	if (r->args->passing && (meta->uid != os->ids(os).uid || (meta->mode & 077) != 0))
+		return err_set(e, E_DEST_PARENT, 0, "%s is not private any more", d->parent);
+	return E_OK;
 }
 
 static uint64_t

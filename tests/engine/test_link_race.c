@@ -498,6 +498,7 @@ drill(const char *run)
 	enum ecode rc;
 
 	open_session(&s, os_posix(), f.vault, TEST_PASSWORD, f.threads, SESSION_NO_LOCK, &f.h);
+	s.os = f.os;
 	rc = drill_run(&s, &args, &out, &f.e);
 	session_abandon(&s);
 	drill_result_done(&out);
@@ -680,6 +681,64 @@ test_a_pipe_becomes_a_link_before_an_undo_describes_it(void **state)
 	free(after);
 }
 
+static bool as_link; /* else a directory where everybody may work */
+
+/* The drill's private directory becomes a link to a canary, or another directory, once it is made. */
+static int
+mkdir_and_swap(const struct os *os, int dir, const char *name, mode_t mode)
+{
+	int rc = os_posix()->mkdir(os, dir, name, mode);
+	char target[400], away[400];
+
+	(void)snprintf(target, sizeof(target), "%s/run", race.canary);
+	(void)snprintf(away, sizeof(away), "%s/away", drills);
+	if (rc < 0 || strstr(name, "/holdfast-drill-") == NULL || rename(name, away) != 0)
+		return rc;
+	if (as_link)
+		swapped += symlink(target, name) == 0;
+	else
+		swapped += mkdir(name, 0777) == 0 && chmod(name, 0777) == 0;
+	return rc;
+}
+
+static void
+drill_elsewhere(bool link)
+{
+	char *before, *after;
+	struct os os = *os_posix();
+	enum ecode rc;
+
+	os.mkdir = mkdir_and_swap;
+	as_link = link;
+	fresh_place(&verbs[6]);
+	heard_init(&f.h);
+	before = census();
+	swapped = 0;
+	f.os = &os;
+	rc = drill(RUN "00000001");
+	f.os = os_posix();
+	after = census();
+	assert_int_equal(swapped, 1);
+	expect_rc(&f, rc, E_DEST_PARENT);
+	assert_true(jail_same(before, after, "a drill's directory is another"));
+	free(before);
+	free(after);
+}
+
+static void
+test_a_drills_directory_becomes_a_link(void **state)
+{
+	(void)state;
+	drill_elsewhere(true);
+}
+
+static void
+test_a_drills_directory_becomes_everybodys(void **state)
+{
+	(void)state;
+	drill_elsewhere(false);
+}
+
 /* ---- the same race against one who goes by paths ---- */
 
 static void
@@ -788,6 +847,8 @@ main(void)
 		cmocka_unit_test(test_flips_were_enough),
 		cmocka_unit_test(test_a_pipe_becomes_a_link_before_it_is_described),
 		cmocka_unit_test(test_a_pipe_becomes_a_link_before_an_undo_describes_it),
+		cmocka_unit_test(test_a_drills_directory_becomes_a_link),
+		cmocka_unit_test(test_a_drills_directory_becomes_everybodys),
 		cmocka_unit_test(test_one_who_goes_by_paths_loses),
 	};
 
