@@ -297,7 +297,9 @@ race_verb(size_t i)
 	unsigned long from = race.shared->flips, done = 0, rounds = 0;
 	char *before = census(), *after;
 
-	while (race.shared->flips - from < verbs[i].flips || (done == 0 && rounds < ROUNDS_MAX)) {
+	/* enough flips, and both ends were met: on a busy machine one may be rare */
+	while (race.shared->flips - from < verbs[i].flips ||
+		((done == 0 || done == rounds) && rounds < ROUNDS_MAX)) {
 		assert_in_range(rounds, 0, ROUNDS_MAX);
 		done += one_restore(&verbs[i], (unsigned)rounds++);
 		after = census();
