@@ -375,7 +375,7 @@ test_a_mark_that_was_being_written_is_no_data(void **state)
 	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
 	tmpdir_write(f->dir, HALF_MARK, "\0mine", 5);
 	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
-	tmpdir_write(f->dir, HALF_MARK, "{\"owner\":\"somebody\"", 21);
+	tmpdir_write(f->dir, HALF_MARK, "{\"owner\":\"somebody\"", 19);
 	expect_rc(f, fix_restore(f), E_DEST_NOT_EMPTY);
 	fix_path(f, HALF_MARK, half_path, sizeof(half_path));
 	assert_int_equal(unlink(half_path), 0);
